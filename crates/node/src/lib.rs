@@ -1,0 +1,1 @@
+//! node: see ARCHITECTURE.md.

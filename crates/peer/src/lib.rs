@@ -1,0 +1,1 @@
+//! peer: see ARCHITECTURE.md.

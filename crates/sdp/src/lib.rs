@@ -1,0 +1,1 @@
+//! sdp: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! syscall: see ARCHITECTURE.md.

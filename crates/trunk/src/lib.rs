@@ -1,0 +1,1 @@
+//! trunk: see ARCHITECTURE.md.
