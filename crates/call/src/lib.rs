@@ -1,0 +1,20 @@
+//! One call: two dialogs, bridged (RFC 7092). The machine between a caller and a callee.
+//!
+//! It asks `trunk` what may be done, proposes what must be remembered, and speaks only when a quorum
+//! remembers it: no caller hears 200 and no callee gets its ACK before the commit that records the answer.
+//!
+//! Absent by design: sockets, clocks, chance, and the knowledge that proposals are replicated.
+
+mod cdr;
+mod context;
+mod id;
+mod io;
+mod record;
+pub mod reject;
+pub mod route;
+
+pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};
+pub use context::{Context, Secret};
+pub use id::{CallId, Epoch, HomeId, Incarnation, NodeId};
+pub use io::{Arrival, Event, Input, Output, RelayChange};
+pub use record::*;

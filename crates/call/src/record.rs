@@ -1,0 +1,510 @@
+//! What a quorum holds of a call: the commands that a call proposes and the record that they make of it.
+//!
+//! `State::apply` and `Call::restore` share this code, so a successor sees exactly what was committed.
+//! Positional encoding: a field is added at the end of a new variant, never in the middle of an old one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dialog::DialogState;
+use machine::WallTime;
+use serde::{Deserialize, Serialize};
+use trunk::{Name, Party, Plan, Slot, Target, Transport};
+
+use crate::cdr::{Facts, HangupBy, LegQuality};
+use crate::id::{CallId, Epoch, HomeId};
+
+/// Where messages of a leg come from and go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Flow {
+    /// UDP, TCP or TLS.
+    pub transport: Transport,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// Which connection of the node's, 0 over UDP. Means nothing to a successor.
+    pub connection: u64,
+}
+
+/// The caller's leg or the callee's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Side {
+    /// Towards the caller.
+    Ingress,
+    /// Towards the callee.
+    Egress,
+}
+
+impl Side {
+    /// The far side.
+    pub const fn other(self) -> Side {
+        match self {
+            Side::Ingress => Side::Egress,
+            Side::Egress => Side::Ingress,
+        }
+    }
+}
+
+/// What makes an INVITE the same INVITE (RFC 3261 §8.2.2.2, §17.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InviteKey {
+    /// Digest of Call-ID, From tag and CSeq.
+    pub dialog: u128,
+    /// Digest of the topmost Via's branch and sent-by.
+    pub branch: u64,
+}
+
+/// First RTP port of each side on the home (RTCP is one above).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// The port that the caller sends to.
+    pub ingress: u16,
+    /// The port that the callee sends to.
+    pub egress: u16,
+}
+
+/// A call asks to be let in. Committed before the caller hears 100.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Admit {
+    /// Where the INVITE came from.
+    pub ingress: Flow,
+    /// The INVITE as received, at most 8 KiB: Vias, From, To, Call-ID, CSeq, Record-Route, Contact, offer.
+    pub invite: Bytes,
+    /// What makes a second copy of it a retransmission or a merged request.
+    pub key: InviteKey,
+    /// Drawn once: Call-IDs, tags and branches of both legs follow from it.
+    pub seed: u64,
+    /// Who is calling.
+    pub party: Party,
+    /// Where it may go, and what it takes.
+    pub plan: Plan,
+    /// What the CDR says of the parties.
+    pub facts: Facts,
+    /// Emergency calls bypass limits.
+    pub emergency: bool,
+    /// RTP ports, where media is anchored.
+    pub ports: Option<Ports>,
+    /// When the INVITE arrived, by the home's clock.
+    pub started_at: WallTime,
+}
+
+/// A call of an identified trunk that policy refuses: a CDR and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refuse {
+    /// What makes a second copy of it the same call.
+    pub key: InviteKey,
+    /// Who is calling.
+    pub party: Party,
+    /// The tenant of the trunk.
+    pub tenant: Option<Name>,
+    /// What the CDR says of the parties.
+    pub facts: Facts,
+    /// The final answer.
+    pub status: u16,
+    /// Why, in words: the rule's name first.
+    pub reason: String,
+    /// When the INVITE arrived.
+    pub started_at: WallTime,
+}
+
+/// One egress INVITE is about to be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number: the branch is f(call, number).
+    pub number: u16,
+    /// The first target of the plan that may be tried; `apply` takes the first with free slots.
+    pub from_target: u16,
+    /// How the attempt before it ended.
+    pub ended: AttemptEnd,
+    /// A Session-Expires that the target demanded by 422 (RFC 4028 §7.3).
+    pub session_expires: Option<u32>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnd {
+    /// Its final status; 408 for silence, 503 for an unreachable address (RFC 3261 §8.1.3.1).
+    pub status: u16,
+    /// When.
+    pub at: WallTime,
+}
+
+/// An early dialog of an attempt (RFC 3261 §12.1). Committed first if the response was reliable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The attempt that it belongs to.
+    pub attempt: u16,
+    /// The egress dialog.
+    pub dialog: DialogState,
+    /// The provisional status that was relayed.
+    pub status: u16,
+    /// The last RSeq seen, acknowledged or about to be (RFC 3262).
+    pub rseq: Option<u32>,
+    /// The session description that it carried, if any.
+    pub sdp: Option<Bytes>,
+    /// When.
+    pub at: WallTime,
+}
+
+/// What survives of one answered leg.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegState {
+    /// The dialog.
+    pub dialog: DialogState,
+    /// Where its messages go.
+    pub flow: Flow,
+    /// The session description that we last gave to this peer.
+    pub local_sdp: Bytes,
+    /// The session description that this peer last gave.
+    pub remote_sdp: Bytes,
+    /// Where its RTP was found to come from, if latched.
+    pub latched: Option<SocketAddr>,
+}
+
+/// The callee answered. Committed before the callee's ACK and the caller's 200.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confirm {
+    /// The attempt that won.
+    pub attempt: u16,
+    /// The status of the answer (a 2xx).
+    pub status: u16,
+    /// The caller's leg.
+    pub ingress: LegState,
+    /// The callee's leg.
+    pub egress: LegState,
+    /// Whether the offer comes in the caller's ACK (RFC 3261 §13.2.1).
+    pub delayed_offer: bool,
+    /// When.
+    pub answered_at: WallTime,
+}
+
+/// A leg changed: a re-INVITE, UPDATE or refresh, before we send it or before we acknowledge it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// Which leg.
+    pub side: Side,
+    /// As it is now.
+    pub leg: LegState,
+    /// The far leg, where the exchange changed both.
+    pub far: Option<LegState>,
+}
+
+/// The call is over. Slots go, the CDR is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// The final status of the INVITE (200 for an answered call).
+    pub status: u16,
+    /// Why, in words.
+    pub reason: String,
+    /// Who hung up.
+    pub by: HangupBy,
+    /// When.
+    pub at: WallTime,
+    /// What the relay measured of the ingress leg.
+    pub ingress_quality: Option<LegQuality>,
+    /// What the relay measured of the egress leg.
+    pub egress_quality: Option<LegQuality>,
+    /// What happened on the way (`one-way-audio`, `private-address`), for the CDR.
+    pub events: Vec<String>,
+}
+
+/// A change to an admitted call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// A further egress INVITE.
+    Attempt(Attempt),
+    /// An early dialog.
+    Progress(Box<Progress>),
+    /// The caller gave up; also before any 1xx came.
+    Cancel(WallTime),
+    /// The answer.
+    Confirm(Box<Confirm>),
+    /// The caller's ACK came; with the session description of a delayed offer's answer.
+    Acked(Option<Bytes>),
+    /// A leg changed.
+    Update(Box<Update>),
+    /// CSeqs up to this one may be used on a leg.
+    Advance(Side, u32),
+    /// The end.
+    End(Box<End>),
+}
+
+/// What a call proposes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CallCommand {
+    /// Let it in.
+    Admit(Arc<Admit>),
+    /// Record that it was refused.
+    Refuse(Box<Refuse>),
+    /// It changed.
+    Change(Change),
+}
+
+impl CallCommand {
+    /// Whether somebody waits for the commit; lazy ones ride along, at most 20 ms later.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            CallCommand::Admit(_) | CallCommand::Refuse(_) => true,
+            CallCommand::Change(change) => match change {
+                Change::Attempt(_) | Change::Cancel(_) | Change::Confirm(_) | Change::Advance(..) => true,
+                Change::Progress(progress) => progress.rseq.is_some(),
+                Change::Acked(_) | Change::Update(_) | Change::End(_) => false,
+            },
+        }
+    }
+}
+
+/// What `apply` made of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Admitted, or the attempt granted: its slots are held.
+    Target(u16),
+    /// A limit said no. The CDR of a refused Admit is made; a refused Attempt leaves the call as it was.
+    Limited(Limited),
+    /// The same INVITE was admitted before, as this call.
+    Duplicate(CallId),
+    /// The same request came by another way: 482 (RFC 3261 §8.2.2.2).
+    Merged,
+    /// Applied.
+    Done,
+    /// The home's epoch or the call is gone; nothing was applied.
+    Stale,
+}
+
+/// The limit that said no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// Which kind.
+    pub kind: LimitedBy,
+    /// Whose limit: a trunk's or a gateway's name.
+    pub scope: Name,
+    /// Its value.
+    pub limit: u32,
+    /// Whether the full scope is the called side's.
+    pub egress: bool,
+    /// When the window allows again, in seconds (1–60), for the minute's rate.
+    pub retry_after_s: u32,
+}
+
+/// Kinds of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitedBy {
+    /// Concurrent calls.
+    Concurrent,
+    /// Calls in a sliding minute.
+    Minute,
+    /// Calls in an hour.
+    Hour,
+    /// Calls in a day.
+    Day,
+    /// Calls in a week.
+    Week,
+}
+
+/// How far a call has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Admitted, not answered: the early dialogs of the current attempt, and whether the caller gave up.
+    Ringing {
+        /// Early dialogs by arrival.
+        early: Vec<Progress>,
+        /// The caller's CANCEL was committed.
+        cancelled: bool,
+    },
+    /// Answered.
+    Answered {
+        /// The answer, as later updates left it.
+        confirm: Box<Confirm>,
+        /// Whether the caller's ACK came.
+        acked: bool,
+    },
+}
+
+/// One attempt, as the CDR will list it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The target's index in the plan.
+    pub target: u16,
+    /// Who it led to.
+    pub party: Party,
+    /// The Request-URI.
+    pub uri: String,
+    /// When it began.
+    pub started_at: WallTime,
+    /// How it ended; absent while it goes on.
+    pub ended: Option<AttemptEnd>,
+}
+
+/// All that a quorum holds of a live call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Its name.
+    pub id: CallId,
+    /// The home that its peers see.
+    pub home: HomeId,
+    /// The epoch of that home when it was admitted.
+    pub epoch: Epoch,
+    /// How it was let in. Once answered, the INVITE and the plan's targets are no longer needed and dropped.
+    pub admit: Arc<Admit>,
+    /// Every attempt so far; the last is the current one.
+    pub attempts: Vec<Tried>,
+    /// The number of the current attempt (retries at one target count too).
+    pub attempt: u16,
+    /// A Session-Expires demanded by the current target.
+    pub session_expires: Option<u32>,
+    /// The slots that it holds now.
+    pub slots: Vec<Slot>,
+    /// When 18x was first relayed.
+    pub ringing_at: Option<WallTime>,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+impl CallRecord {
+    /// A call that was let in, its first attempt going to `target` of its plan.
+    pub fn admitted(id: CallId, home: HomeId, epoch: Epoch, admit: Arc<Admit>, target: u16) -> CallRecord {
+        let mut record = CallRecord {
+            id,
+            home,
+            epoch,
+            attempts: Vec::new(),
+            attempt: 0,
+            session_expires: None,
+            slots: Vec::new(),
+            ringing_at: None,
+            phase: Phase::Ringing { early: Vec::new(), cancelled: false },
+            admit,
+        };
+        record.start_attempt(target, record.admit.started_at);
+        record
+    }
+
+    /// Takes a committed change. `granted` is the target that `apply` chose, for an `Attempt`.
+    pub fn apply(&mut self, change: &Change, granted: Option<u16>) {
+        match change {
+            Change::Attempt(attempt) => self.take_attempt(attempt, granted),
+            Change::Progress(progress) => self.take_progress(progress),
+            Change::Cancel(_) => {
+                if let Phase::Ringing { cancelled, .. } = &mut self.phase {
+                    *cancelled = true;
+                }
+            }
+            Change::Confirm(confirm) => self.take_confirm(confirm),
+            Change::Acked(sdp) => {
+                if let Phase::Answered { acked, confirm } = &mut self.phase {
+                    *acked = true;
+                    if let Some(sdp) = sdp {
+                        confirm.ingress.remote_sdp = sdp.clone();
+                    }
+                }
+            }
+            Change::Update(update) => {
+                if let Phase::Answered { confirm, .. } = &mut self.phase {
+                    let (near, far) = match update.side {
+                        Side::Ingress => (&mut confirm.ingress, &mut confirm.egress),
+                        Side::Egress => (&mut confirm.egress, &mut confirm.ingress),
+                    };
+                    *near = update.leg.clone();
+                    if let Some(leg) = &update.far {
+                        *far = leg.clone();
+                    }
+                }
+            }
+            Change::Advance(side, reserved_to) => self.take_advance(*side, *reserved_to),
+            // The record goes away with the End; the CDR is made from it beforehand.
+            Change::End(_) => {}
+        }
+    }
+
+    /// The target that the current attempt goes to; absent once answered.
+    pub fn target(&self) -> Option<&Target> {
+        let tried = self.attempts.last()?;
+        self.admit.plan.targets.get(usize::from(tried.target))
+    }
+
+    /// The slots that the call would hold on `target` of its plan.
+    pub fn slots_for(&self, target: u16) -> Vec<Slot> {
+        slots_for(&self.admit.plan, target)
+    }
+
+    fn start_attempt(&mut self, target: u16, at: WallTime) {
+        self.slots = self.slots_for(target);
+        if let Some(chosen) = self.admit.plan.targets.get(usize::from(target)) {
+            self.attempts.push(Tried {
+                target,
+                party: chosen.party.clone(),
+                uri: chosen.uri.to_string(),
+                started_at: at,
+                ended: None,
+            });
+        }
+    }
+
+    fn take_attempt(&mut self, attempt: &Attempt, granted: Option<u16>) {
+        let Some(target) = granted else { return };
+        if let Some(last) = self.attempts.last_mut() {
+            last.ended = Some(attempt.ended);
+        }
+        self.attempt = attempt.number;
+        self.session_expires = attempt.session_expires;
+        self.start_attempt(target, attempt.ended.at);
+        if let Phase::Ringing { early, .. } = &mut self.phase {
+            early.clear();
+        }
+    }
+
+    fn take_progress(&mut self, progress: &Progress) {
+        if progress.attempt != self.attempt {
+            return;
+        }
+        if progress.status > 100 && self.ringing_at.is_none() {
+            self.ringing_at = Some(progress.at);
+        }
+        if let Phase::Ringing { early, .. } = &mut self.phase {
+            match early.iter_mut().find(|e| e.dialog.remote_tag == progress.dialog.remote_tag) {
+                Some(known) => *known = progress.clone(),
+                None => early.push(progress.clone()),
+            }
+        }
+    }
+
+    fn take_confirm(&mut self, confirm: &Confirm) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.ended = Some(AttemptEnd { status: confirm.status, at: confirm.answered_at });
+        }
+        self.phase = Phase::Answered { confirm: Box::new(confirm.clone()), acked: false };
+        // An answered call needs neither its INVITE nor further targets: at most 2 KiB stay.
+        let admit = Arc::make_mut(&mut self.admit);
+        admit.invite = Bytes::new();
+        admit.plan.targets = Default::default();
+    }
+
+    fn take_advance(&mut self, side: Side, reserved_to: u32) {
+        match (&mut self.phase, side) {
+            (Phase::Answered { confirm, .. }, Side::Ingress) => {
+                confirm.ingress.dialog.reserved_to = reserved_to;
+            }
+            (Phase::Answered { confirm, .. }, Side::Egress) => confirm.egress.dialog.reserved_to = reserved_to,
+            (Phase::Ringing { early, .. }, _) => {
+                for progress in early {
+                    progress.dialog.reserved_to = reserved_to;
+                }
+            }
+        }
+    }
+}
+
+/// The slots that a call of `plan` holds while `target` is tried: the caller's and the target's, none twice.
+pub fn slots_for(plan: &Plan, target: u16) -> Vec<Slot> {
+    let mut slots: Vec<Slot> = plan.slots.to_vec();
+    if let Some(target) = plan.targets.get(usize::from(target)) {
+        for slot in target.slots.iter() {
+            if !slots.contains(slot) {
+                slots.push(slot.clone());
+            }
+        }
+    }
+    slots
+}

@@ -1,0 +1,116 @@
+//! Whose message is this? Our branches and tags name their call, so that any node can tell, without a table.
+//!
+//! A branch of ours is `z9hG4bKb`, 16 digits of call, 16 of digest; a tag is 16 digits of call, `i` or `e`,
+//! 16 of digest. The digests are keyed: a stranger who guesses a call still has no tag of it.
+
+use sip::{Message, Method, StartLine};
+
+use crate::context::Secret;
+use crate::id::{CallId, push_hex};
+use crate::record::{InviteKey, Side};
+
+const BRANCH: &[u8] = b"z9hG4bKb";
+
+/// The call whose request this response answers.
+pub fn response(message: &Message<'_>) -> Option<CallId> {
+    let via = message.top_via().ok()?;
+    let rest = via.branch?.strip_prefix(BRANCH)?;
+    if rest.len() != 32 {
+        return None;
+    }
+    CallId::from_hex(rest.get(..16)?)
+}
+
+/// The call in whose dialog this request was sent.
+pub fn request(message: &Message<'_>) -> Option<CallId> {
+    call_of_tag(message.to().ok()?.tag()?).map(|(call, _)| call)
+}
+
+/// The call and the leg that a tag of ours belongs to.
+pub fn call_of_tag(tag: &[u8]) -> Option<(CallId, Side)> {
+    if tag.len() != 33 {
+        return None;
+    }
+    let side = match tag.get(16)? {
+        b'i' => Side::Ingress,
+        b'e' => Side::Egress,
+        _ => return None,
+    };
+    Some((CallId::from_hex(tag.get(..16)?)?, side))
+}
+
+/// What makes an INVITE the same INVITE; also finds it for its CANCEL and for the ACK of a refusal.
+pub fn invite_key(secret: &Secret, message: &Message<'_>) -> Option<InviteKey> {
+    let via = message.top_via().ok()?;
+    let (number, _) = message.cseq().ok()?;
+    let from = message.from().ok()?;
+    let tag = from.tag().unwrap_or_default();
+    let dialog = secret.digest(&[message.call_id().ok()?, tag, &number.to_be_bytes()]);
+    let port = via.port.unwrap_or_default().to_be_bytes();
+    let branch = secret.digest(&[via.branch.unwrap_or_default(), via.host, &port]) as u64;
+    Some(InviteKey { dialog, branch })
+}
+
+/// A transaction's key among all of a node's (RFC 3261 §17.1.3, §17.2.3): for answers kept after their call.
+pub fn transaction_key(secret: &Secret, message: &Message<'_>) -> Option<u64> {
+    let via = message.top_via().ok()?;
+    let (number, method) = message.cseq().ok()?;
+    let direction: &[u8] = match message.start() {
+        StartLine::Request { .. } => b"q",
+        StartLine::Response { .. } => b"s",
+    };
+    let method = match method {
+        Method::Ack => Method::Invite,
+        other => other,
+    };
+    let port = via.port.unwrap_or_default().to_be_bytes();
+    let parts = [
+        direction,
+        via.branch.unwrap_or_default(),
+        via.host,
+        &port,
+        method.as_bytes(),
+        &number.to_be_bytes(),
+        message.call_id().ok()?,
+    ];
+    Some(secret.digest(&parts) as u64)
+}
+
+/// The branch of a request of ours. The same parts give the same branch, on any node.
+pub fn branch(secret: &Secret, call: CallId, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40);
+    out.extend_from_slice(BRANCH);
+    call.push_hex(&mut out);
+    push_hex(&mut out, keyed(secret, b"branch", call, parts));
+    out
+}
+
+/// A tag of ours on one leg.
+pub fn tag(secret: &Secret, call: CallId, side: Side, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(33);
+    call.push_hex(&mut out);
+    out.push(match side {
+        Side::Ingress => b'i',
+        Side::Egress => b'e',
+    });
+    push_hex(&mut out, keyed(secret, b"tag", call, parts));
+    out
+}
+
+/// The Call-ID of an egress attempt: says nothing of the caller's.
+pub fn call_id(secret: &Secret, call: CallId, seed: u64, attempt: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    let parts: [&[u8]; 2] = [&seed.to_be_bytes(), &attempt.to_be_bytes()];
+    push_hex(&mut out, keyed(secret, b"call-id-1", call, &parts));
+    push_hex(&mut out, keyed(secret, b"call-id-2", call, &parts));
+    out
+}
+
+fn keyed(secret: &Secret, purpose: &[u8], call: CallId, parts: &[&[u8]]) -> u64 {
+    let id = call.0.to_be_bytes();
+    let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 2);
+    all.push(purpose);
+    all.push(&id);
+    all.extend_from_slice(parts);
+    secret.digest(&all) as u64
+}
