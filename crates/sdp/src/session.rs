@@ -1,0 +1,362 @@
+//! A whole session description (RFC 4566 §5), read within limits and checked against the grammar.
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::direction::Direction;
+use crate::line::{BODY_MAX, Line, Lines, number, words};
+use crate::media::{Connection, FORMATS_MAX, Media, MediaKind, read_rtpmap};
+
+/// How many `m=` lines a body may have.
+pub const MEDIA_MAX: usize = 16;
+
+/// Why a body is no session description (or one beyond our limits). Lines count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// The body is longer than [`BODY_MAX`].
+    #[error("SDP larger than {BODY_MAX} bytes")]
+    TooLarge,
+    /// There are more lines than [`crate::LINES_MAX`].
+    #[error("SDP with too many lines")]
+    TooManyLines,
+    /// A line is longer than [`crate::LINE_MAX`].
+    #[error("SDP line {line} too long")]
+    LineTooLong {
+        /// Which line.
+        line: u16,
+    },
+    /// NUL or CR inside a line.
+    #[error("SDP line {line} has a forbidden byte")]
+    ForbiddenByte {
+        /// Which line.
+        line: u16,
+    },
+    /// Not `<letter>=<value>`.
+    #[error("SDP line {line} is not <type>=<value>")]
+    NotALine {
+        /// Which line.
+        line: u16,
+    },
+    /// A type letter that RFC 4566 does not know, or not at this place.
+    #[error("SDP line {line} is out of order or of unknown type")]
+    OutOfOrder {
+        /// Which line.
+        line: u16,
+    },
+    /// A mandatory line is missing.
+    #[error("SDP without {kind}=")]
+    Missing {
+        /// Its type letter.
+        kind: char,
+    },
+    /// The value of a line breaks the grammar.
+    #[error("SDP line {line} is malformed")]
+    Malformed {
+        /// Which line.
+        line: u16,
+    },
+    /// There are more `m=` lines than [`MEDIA_MAX`].
+    #[error("SDP with too many m= lines")]
+    TooManyMedia,
+    /// An `m=` line lists more formats than [`FORMATS_MAX`].
+    #[error("SDP line {line} lists too many formats")]
+    TooManyFormats {
+        /// Which line.
+        line: u16,
+    },
+    /// An RTP format is not a number from 0 to 127.
+    #[error("SDP line {line} has an invalid payload type")]
+    PayloadType {
+        /// Which line.
+        line: u16,
+    },
+}
+
+/// Why a relay cannot carry a stream that is described correctly: 488 (RFC 3261 §21.4.26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// The `c=` line gives a host name.
+    #[error("media address is not an IP address")]
+    NamedAddress,
+    /// The `c=` line gives a multicast group.
+    #[error("multicast media")]
+    Multicast,
+    /// The stream does not run over datagrams.
+    #[error("media transport is not supported")]
+    Transport,
+}
+
+/// A peer's `o=` line (RFC 4566 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerOrigin<'a> {
+    /// What names the session: digits of any length.
+    pub id: &'a [u8],
+    /// Its version: digits of any length.
+    pub version: &'a [u8],
+}
+
+/// A session description that was read from a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session<'a> {
+    body: &'a [u8],
+    origin: PeerOrigin<'a>,
+    media: SmallVec<[Media<'a>; 2]>,
+}
+
+impl<'a> Session<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It breaks the grammar or our limits: answer 400.
+    pub fn parse(body: &'a [u8]) -> Result<Session<'a>, ParseError> {
+        if body.len() > BODY_MAX {
+            return Err(ParseError::TooLarge);
+        }
+        let mut reader = Reader::default();
+        for line in Lines::of(body) {
+            reader.take(body, line?)?;
+        }
+        reader.finish(body)
+    }
+
+    /// The body as it was received.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The `o=` line.
+    pub fn origin(&self) -> PeerOrigin<'a> {
+        self.origin
+    }
+
+    /// The media descriptions in order.
+    pub fn media(&self) -> &[Media<'a>] {
+        &self.media
+    }
+
+    /// The first stream of speech that exists.
+    pub fn audio(&self) -> Option<&Media<'a>> {
+        self.media.iter().find(|media| media.kind == MediaKind::Audio && media.is_active())
+    }
+
+    /// Whether every stream that exists is on hold: the author wants nothing from the other side.
+    pub fn holds(&self) -> bool {
+        let mut active = self.media.iter().filter(|media| media.is_active()).peekable();
+        active.peek().is_some() && active.all(|media| media.direction().holds())
+    }
+
+    /// Whether a relay can carry every stream.
+    ///
+    /// # Errors
+    /// The first reason why it cannot: answer 488.
+    pub fn check_relayable(&self) -> Result<(), Unsupported> {
+        self.media.iter().try_for_each(Media::check_relayable)
+    }
+
+    /// Whether this is the same description as `earlier`, as RFC 3264 §8 tells: the same session and version
+    /// mean that nothing changed. A body that differs in its `o=` line alone changes nothing either.
+    pub fn repeats(&self, earlier: &Session<'_>) -> bool {
+        self.origin == earlier.origin || {
+            let ours = Lines::of(self.body).map_while(Result::ok).filter(|line| line.kind != b'o');
+            let theirs = Lines::of(earlier.body).map_while(Result::ok).filter(|line| line.kind != b'o');
+            ours.map(|line| (line.kind, line.value)).eq(theirs.map(|line| (line.kind, line.value)))
+        }
+    }
+}
+
+/// The place of a line at session level (RFC 4566 §5): each kind stands after those before it.
+fn session_rank(kind: u8) -> Option<u8> {
+    let rank = b"vosiuepcb".iter().position(|k| *k == kind);
+    match (rank, kind) {
+        (Some(rank), _) => u8::try_from(rank).ok(),
+        (None, b't' | b'r') => Some(9),
+        (None, b'z') => Some(10),
+        (None, b'k') => Some(11),
+        (None, b'a') => Some(12),
+        (None, _) => None,
+    }
+}
+
+/// The place of a line in a media description.
+fn media_rank(kind: u8) -> Option<u8> {
+    b"icbka".iter().position(|k| *k == kind).and_then(|rank| u8::try_from(rank).ok())
+}
+
+/// Whether a line of this kind may follow another of its kind.
+fn may_repeat(kind: u8, in_media: bool) -> bool {
+    match kind {
+        b'e' | b'p' | b'b' | b't' | b'r' | b'a' => true,
+        b'c' => in_media,
+        _ => false,
+    }
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reader<'a> {
+    last: Option<u8>,
+    in_media: bool,
+    timed: bool,
+    origin: Option<PeerOrigin<'a>>,
+    named: bool,
+    connection: Option<Connection>,
+    direction: Direction,
+    media: SmallVec<[Media<'a>; 2]>,
+    /// Where in the body the section of the last media description begins.
+    section: usize,
+    /// Where the next line begins.
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, body: &'a [u8], line: Line<'a>) -> Result<(), ParseError> {
+        let start = self.at;
+        self.at += line.raw.len();
+        if line.kind == b'm' {
+            self.check_head()?;
+            self.close_section(body, start);
+            return self.open_media(line);
+        }
+        self.check_order(line)?;
+        let malformed = ParseError::Malformed { line: line.number };
+        match line.kind {
+            b'v' if line.value != b"0" => return Err(malformed),
+            b'o' => self.origin = Some(read_origin(line.value).ok_or(malformed)?),
+            b's' => self.named = true,
+            b'c' => {
+                let connection = Connection::read(line.value).ok_or(malformed)?;
+                match self.media.last_mut() {
+                    Some(media) => media.connection = Some(connection),
+                    None => self.connection = Some(connection),
+                }
+            }
+            b't' => {
+                let mut times = words(line.value);
+                let good = |word: Option<&[u8]>| word.is_some_and(|w| w.iter().all(u8::is_ascii_digit));
+                if !(good(times.next()) && good(times.next()) && times.next().is_none()) {
+                    return Err(malformed);
+                }
+                self.timed = true;
+            }
+            b'a' => self.attribute(line).ok_or(malformed)?,
+            // u, i, e, p, b, r, z, k and v=0: nothing in them concerns a relay.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Each line in its place, and no more often than it may be.
+    fn check_order(&mut self, line: Line<'a>) -> Result<(), ParseError> {
+        let out_of_order = ParseError::OutOfOrder { line: line.number };
+        let rank = if self.in_media { media_rank(line.kind) } else { session_rank(line.kind) };
+        let rank = rank.ok_or(out_of_order)?;
+        // The first line, v=, has rank 0 and nothing before it.
+        let fits = match self.last {
+            None => self.in_media || rank == 0,
+            Some(last) => rank > last || (rank == last && may_repeat(line.kind, self.in_media)),
+        };
+        if !fits {
+            return Err(out_of_order);
+        }
+        self.last = Some(rank);
+        Ok(())
+    }
+
+    /// Whether everything that must stand before the first `m=` is there.
+    fn check_head(&self) -> Result<(), ParseError> {
+        match (self.last, self.origin, self.named, self.timed) {
+            (None, ..) if !self.in_media => Err(ParseError::Missing { kind: 'v' }),
+            (_, None, ..) => Err(ParseError::Missing { kind: 'o' }),
+            (_, _, false, _) => Err(ParseError::Missing { kind: 's' }),
+            (_, _, _, false) => Err(ParseError::Missing { kind: 't' }),
+            _ => Ok(()),
+        }
+    }
+
+    fn open_media(&mut self, line: Line<'a>) -> Result<(), ParseError> {
+        if self.media.len() == MEDIA_MAX {
+            return Err(ParseError::TooManyMedia);
+        }
+        let mut media = Media::read(line.value).ok_or(ParseError::Malformed { line: line.number })?;
+        if words(media.formats).nth(FORMATS_MAX).is_some() {
+            return Err(ParseError::TooManyFormats { line: line.number });
+        }
+        let valid = |word: &[u8]| number::<u8>(word).is_some_and(|payload| payload <= 127);
+        if media.transport.is_rtp() && !words(media.formats).all(valid) {
+            return Err(ParseError::PayloadType { line: line.number });
+        }
+        media.connection = self.connection;
+        media.direction = self.direction;
+        self.media.push(media);
+        self.in_media = true;
+        self.last = None;
+        self.section = self.at;
+        Ok(())
+    }
+
+    fn close_section(&mut self, body: &'a [u8], end: usize) {
+        if let Some(media) = self.media.last_mut() {
+            media.section = body.get(self.section..end).unwrap_or_default();
+        }
+    }
+
+    /// Keeps what an attribute says; `None` if one that we rely on is malformed.
+    fn attribute(&mut self, line: Line<'a>) -> Option<()> {
+        let (name, value) = line.attribute()?;
+        let media = self.media.last_mut();
+        match (name, value, media) {
+            (b"rtpmap", value, Some(media)) if media.transport.is_rtp() => {
+                read_rtpmap(value?)?;
+            }
+            (b"rtcp", value, Some(media)) => media.rtcp = Some(read_rtcp(value?)?),
+            // A strange ptime is advice that we do without.
+            (b"ptime", Some(value), Some(media)) => media.ptime_ms = number::<u16>(value),
+            (name, None, media) => {
+                if let Some(direction) = Direction::from_attribute(name) {
+                    match media {
+                        Some(media) => media.direction = direction,
+                        None => self.direction = direction,
+                    }
+                }
+            }
+            // Unknown attributes are ignored and passed on (RFC 4566 §5.13).
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn finish(mut self, body: &'a [u8]) -> Result<Session<'a>, ParseError> {
+        self.check_head()?;
+        self.close_section(body, body.len());
+        // Every stream that exists has an address, its own or the session's (RFC 4566 §5.7).
+        if self.media.iter().any(|media| media.is_active() && media.connection.is_none()) {
+            return Err(ParseError::Missing { kind: 'c' });
+        }
+        let origin = self.origin.ok_or(ParseError::Missing { kind: 'o' })?;
+        Ok(Session { body, origin, media: self.media })
+    }
+}
+
+/// Reads the value of `o=`: `<user> <id> <version> <nettype> <addrtype> <address>`.
+fn read_origin(value: &[u8]) -> Option<PeerOrigin<'_>> {
+    let mut words = words(value);
+    let digits = |word: &&[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    let _user = words.next()?;
+    let id = words.next().filter(digits)?;
+    let version = words.next().filter(digits)?;
+    Connection::address(words.next()?, words.next()?, words.next()?)?;
+    if words.next().is_some() { None } else { Some(PeerOrigin { id, version }) }
+}
+
+/// Reads the value of `a=rtcp` (RFC 3605 §2.1): `<port> [<nettype> <addrtype> <address>]`.
+fn read_rtcp(value: &[u8]) -> Option<(u16, Option<std::net::IpAddr>)> {
+    let mut words = words(value);
+    let port = number::<u16>(words.next()?)?;
+    let Some(network) = words.next() else { return Some((port, None)) };
+    match Connection::address(network, words.next()?, words.next()?)? {
+        Connection::Ip(ip) => Some((port, Some(ip))),
+        Connection::Name => Some((port, None)),
+    }
+}
