@@ -1,2 +1,119 @@
-//! cargo xtask.
-fn main() {}
+//! `cargo xtask`: every command that works on the project rather than on calls.
+//!
+//! It builds in seconds (clap and the standard library) and does nothing itself: each stage is a
+//! command that a person could type, printed before it runs, with its time after it. What needs
+//! crates lives elsewhere: scenarios and the bench in `tests/`, the callers in `crates/peer`.
+
+mod bench;
+mod demo;
+mod deny;
+mod fuzz;
+mod lint;
+mod packages;
+mod shell;
+mod stages;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::shell::Failure;
+use crate::stages::Stages;
+
+/// The commands of the project: build, try, test, prove, measure.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds the node, starts it on loopback and places calls through it.
+    ///
+    /// Example: cargo xtask demo --calls 200 --rate 50
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Handed to `banyan demo` unchanged.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// What continuous integration runs: every stage, at its short length.
+    ///
+    /// Example: cargo xtask test --only scenarios
+    Test(Selection),
+    /// Every stage at the full length that the shows ask for (hours are possible; nothing is timed).
+    ///
+    /// Example: cargo xtask prove --only fuzz
+    Prove(Selection),
+    /// Measures a node beside Debian's Kamailio in one run and prints both columns.
+    ///
+    /// Example: cargo xtask bench signalling
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Handed to the bench binary unchanged.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs fuzz targets, each for some seconds.
+    ///
+    /// Example: cargo xtask fuzz --seconds 300 message framer
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+        /// The targets; left out: all of them.
+        targets: Vec<String>,
+    },
+    /// Format, clippy, documentation and dependency policy: the stages that only read.
+    ///
+    /// Example: cargo xtask lint
+    Lint,
+}
+
+/// Which stages of a suite to run.
+#[derive(Debug, clap::Args)]
+struct Selection {
+    /// Only these stages (repeatable).
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+    /// All but these stages (repeatable).
+    #[arg(long, value_name = "STAGE")]
+    skip: Vec<String>,
+    /// Prints the names of the stages and ends.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo { arguments } => demo::run(&arguments),
+        Command::Test(selection) => run_suite(suite::Length::Test, selection),
+        Command::Prove(selection) => run_suite(suite::Length::Prove, selection),
+        Command::Bench { arguments } => bench::run(&arguments),
+        Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
+        Command::Lint => lint::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // The command has already said why, and its code means something to scripts (contract: 1, 2, 3).
+        Err(Failure::Ended { code: Some(code), quiet: true, .. }) => {
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        Err(failure) => {
+            eprintln!("\ncargo xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_suite(length: suite::Length, selection: Selection) -> Result<(), Failure> {
+    let stages: Stages = suite::stages(length);
+    if selection.list {
+        stages.print_names();
+        return Ok(());
+    }
+    stages.select(&selection.only, &selection.skip)?.run()
+}

@@ -1,0 +1,84 @@
+//! The suite: the same stages for `test` (what continuous integration runs) and `prove` (full lengths).
+
+use crate::shell::{self, Failure, PROFILE, Run};
+use crate::stages::Stages;
+use crate::{deny, fuzz, lint, packages};
+
+/// How long the stages with a length take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Short: seconds each.
+    Test,
+    /// As long as the shows say.
+    Prove,
+}
+
+impl Length {
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Prove => "prove",
+        }
+    }
+
+    fn fuzz_seconds(self) -> u32 {
+        match self {
+            Self::Test => 20,
+            Self::Prove => 300,
+        }
+    }
+}
+
+/// All stages, cheapest answer first.
+pub fn stages(length: Length) -> Stages {
+    Stages::new(length.suite())
+        .stage("packages", packages::tests)
+        .stage("format", lint::format)
+        .stage("build", build)
+        .stage("unit", unit)
+        .stage("docs-examples", doc_tests)
+        .stage("architecture", move || suite_of_tests("architecture", length))
+        .stage("simulation", simulation)
+        .stage("clippy", lint::clippy)
+        .stage("docs", lint::docs)
+        .stage("deny", deny::check)
+        .stage("scenarios", move || suite_of_tests("scenarios", length))
+        .stage("fuzz", move || fuzz::run(length.fuzz_seconds(), &[]))
+}
+
+/// The node as users get it: alone, so that no feature of a test crate reaches it.
+pub fn build() -> Result<(), Failure> {
+    Run::cargo("build").args(["--profile", PROFILE, "--package", "banyan"]).run()
+}
+
+fn unit() -> Result<(), Failure> {
+    workspace_test().args(["--exclude", "tests", "--lib", "--bins"]).run()
+}
+
+fn doc_tests() -> Result<(), Failure> {
+    workspace_test().args(["--doc"]).run()
+}
+
+/// Whole nodes in virtual time, and the crates' tests from outside.
+fn simulation() -> Result<(), Failure> {
+    workspace_test().args(["--exclude", "tests", "--test", "*"]).run()
+}
+
+/// One file of `tests/tests`, against the binary that stage `build` left.
+///
+/// Scenarios load the machine and measure nothing, but they do wait for answers: one at a time.
+fn suite_of_tests(name: &str, length: Length) -> Result<(), Failure> {
+    let run = workspace_test()
+        .args(["--test", name, "--", "--test-threads", "1"])
+        .env("BANYAN_BIN", shell::banyan());
+    match length {
+        Length::Test => run.run(),
+        Length::Prove => run.env("BANYAN_PROVE", "1").run(),
+    }
+}
+
+/// Always the whole workspace: another selection of packages would unify features in another way and build
+/// the same crates again.
+fn workspace_test() -> Run {
+    Run::cargo("test").args(["--profile", PROFILE, "--workspace"])
+}
