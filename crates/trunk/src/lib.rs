@@ -1,1 +1,42 @@
-//! trunk: see ARCHITECTURE.md.
+//! Trunks, numbers and gateways: who is calling, whose number is shown, what is allowed, and where a call goes.
+//!
+//! Pure policy over one snapshot of resources. It does not know who leads the cluster, reads no SIP bytes and no
+//! files: `config` parses, `cluster` counts, `call` answers.
+
+mod access;
+mod failover;
+mod headers;
+mod identity;
+mod index;
+mod name;
+mod party;
+mod plan;
+mod references;
+mod reject;
+mod resource;
+mod resources;
+mod routing;
+mod secret;
+pub mod settings;
+mod target;
+mod words;
+
+pub use access::{Asked, Identified};
+pub use failover::{Next, Outcome};
+pub use headers::is_hidden;
+pub use identity::{Caller, Given, Presented, Received};
+pub use index::Index;
+pub use name::{Name, NameError};
+pub use party::{Direction, Party, Scope, Side, Slot, Transport};
+pub use plan::{Plan, Target};
+pub use references::Reference;
+pub use reject::{DestinationRule, NumberField, RateWindow, Reject};
+pub use resource::{
+    Account, Cnam, Emergency, FalloutVia, Flow, FlowValue, Gateway, Kind, Money, Number, Rate, Region,
+    Resource, Stir, Tariff, Tenant, Trunk,
+};
+pub use resources::{Applied, ApplyError, Change, DeleteError, Mention, Resources};
+pub use secret::Secret;
+pub use settings::{LimitKind, Settings};
+pub use target::{Host, SipTarget, TargetError, TargetSpec, is_dns_name, is_user};
+pub use words::Word;
