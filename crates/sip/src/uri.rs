@@ -1,0 +1,323 @@
+//! URIs: sip and sips (RFC 3261 §19.1), tel (RFC 3966), urn (RFC 5031) and any other scheme, unread.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use memchr::memchr;
+
+use crate::ParseError;
+use crate::grammar::{at, cut, is_unreserved, port, rest};
+
+/// The scheme of a URI, which is case-insensitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    /// `sip`.
+    Sip,
+    /// `sips`.
+    Sips,
+    /// `tel`.
+    Tel,
+    /// `urn`, for services such as `urn:service:sos`.
+    Urn,
+    /// Any other.
+    Other(&'a [u8]),
+}
+
+/// The host of a SIP URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A name, to be resolved.
+    Name(&'a [u8]),
+    /// An address; the three colons that RFC 5118 §4.10 asks us to tolerate read as two.
+    Address(IpAddr),
+}
+
+/// A URI, read. What is empty in the schemes that lack it is said at each field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uri<'a> {
+    /// The whole URI as it stands.
+    pub raw: &'a [u8],
+    /// The scheme.
+    pub scheme: Scheme<'a>,
+    /// The user of a SIP URI, still escaped; the number of a tel URI; `None` elsewhere.
+    pub user: Option<&'a [u8]>,
+    /// The password of a SIP URI.
+    pub password: Option<&'a [u8]>,
+    /// The host of a SIP URI as it stands, an IPv6 reference with its brackets; empty elsewhere.
+    pub host: &'a [u8],
+    /// The port of a SIP URI.
+    pub port: Option<u16>,
+    /// `;name=value…` of a SIP or tel URI, from the first semicolon on.
+    pub params: &'a [u8],
+    /// `name=value&…` of a SIP URI, after the question mark.
+    pub headers: Option<&'a [u8]>,
+    /// What follows the scheme's colon.
+    pub opaque: &'a [u8],
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI, without angle brackets.
+    pub fn parse(bytes: &'a [u8]) -> Result<Uri<'a>, ParseError> {
+        parse(bytes).ok_or(ParseError::Uri)
+    }
+
+    /// Whether this is a sip or a sips URI.
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// The value of a URI parameter, by name in any case; empty for a flag, `None` where it is absent.
+    pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.params.split(|b| *b == b';').skip(1).find_map(|param| {
+            let equal = memchr(b'=', param).unwrap_or(param.len());
+            cut(param, 0, equal).eq_ignore_ascii_case(name).then(|| rest(param, equal + 1))
+        })
+    }
+
+    /// The user with its escapes undone (RFC 3261 §19.1.2). `%00` becomes a NUL byte.
+    pub fn user_decoded(&self) -> Option<Cow<'a, [u8]>> {
+        self.user.map(decode)
+    }
+
+    /// The password with its escapes undone.
+    pub fn password_decoded(&self) -> Option<Cow<'a, [u8]>> {
+        self.password.map(decode)
+    }
+
+    /// The host as a name or an address; `None` where the scheme has none.
+    pub fn host(&self) -> Option<Host<'a>> {
+        if self.host.is_empty() {
+            return None;
+        }
+        Some(ip_address(self.host).map_or(Host::Name(self.host), Host::Address))
+    }
+
+    /// Host and port as they stand, `host[:port]`; empty where the scheme has none.
+    pub fn host_port(&self) -> &'a [u8] {
+        if self.host.is_empty() {
+            return b"";
+        }
+        let from = self.raw.len() - self.after_user_len();
+        cut(self.raw, from, self.raw.len() - self.params.len() - self.headers_len())
+    }
+
+    /// What follows `userinfo@` or the scheme.
+    fn after_user_len(&self) -> usize {
+        match memchr(b'@', self.opaque) {
+            Some(at) if self.user.is_some() => self.opaque.len() - at - 1,
+            _ => self.opaque.len(),
+        }
+    }
+
+    fn headers_len(&self) -> usize {
+        self.headers.map_or(0, |headers| headers.len() + 1)
+    }
+}
+
+fn parse(raw: &[u8]) -> Option<Uri<'_>> {
+    let colon = memchr(b':', raw)?;
+    let scheme = scheme(cut(raw, 0, colon))?;
+    let opaque = rest(raw, colon + 1);
+    let mut uri = Uri {
+        raw,
+        scheme,
+        user: None,
+        password: None,
+        host: b"",
+        port: None,
+        params: b"",
+        headers: None,
+        opaque,
+    };
+    match scheme {
+        Scheme::Sip | Scheme::Sips => parse_sip(&mut uri)?,
+        Scheme::Tel => parse_tel(&mut uri)?,
+        Scheme::Urn | Scheme::Other(_) => {
+            let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"');
+            if opaque.is_empty() || !opaque.iter().all(plain) {
+                return None;
+            }
+        }
+    }
+    Some(uri)
+}
+
+/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`
+fn scheme(bytes: &[u8]) -> Option<Scheme<'_>> {
+    let known = match bytes.len() {
+        3 if bytes.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
+        4 if bytes.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
+        3 if bytes.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
+        3 if bytes.eq_ignore_ascii_case(b"urn") => Scheme::Urn,
+        _ => Scheme::Other(bytes),
+    };
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    (at(bytes, 0).is_ascii_alphabetic() && bytes.iter().all(inner)).then_some(known)
+}
+
+/// `[ userinfo ] hostport uri-parameters [ headers ]` (§19.1.1).
+fn parse_sip<'a>(uri: &mut Uri<'a>) -> Option<()> {
+    let opaque = uri.opaque;
+    // An unescaped `@` can only end the userinfo, whose user may hold `;`, `?` and `,` (§25.1).
+    let hostport = match memchr(b'@', opaque) {
+        Some(at) => {
+            let userinfo = cut(opaque, 0, at);
+            let colon = memchr(b':', userinfo);
+            let user = cut(userinfo, 0, colon.unwrap_or(at));
+            let password = colon.map(|c| rest(userinfo, c + 1));
+            if user.is_empty() || !escaped(user, is_user_byte) {
+                return None;
+            }
+            if !password.is_none_or(|p| escaped(p, is_password_byte)) {
+                return None;
+            }
+            (uri.user, uri.password) = (Some(user), password);
+            rest(opaque, at + 1)
+        }
+        None => opaque,
+    };
+    let (before, headers) = match memchr(b'?', hostport) {
+        Some(mark) => (cut(hostport, 0, mark), Some(rest(hostport, mark + 1))),
+        None => (hostport, None),
+    };
+    let end = memchr(b';', before).unwrap_or(before.len());
+    (uri.headers, uri.params) = (headers, rest(before, end));
+    if !headers.is_none_or(|h| escaped(h, is_header_byte)) || !valid_params(uri.params) {
+        return None;
+    }
+    let hostport = cut(before, 0, end);
+    let host_end = if at(hostport, 0) == b'[' {
+        memchr(b']', hostport)? + 1
+    } else {
+        memchr(b':', hostport).unwrap_or(hostport.len())
+    };
+    uri.host = cut(hostport, 0, host_end);
+    uri.port = match rest(hostport, host_end) {
+        [] => None,
+        [b':', digits @ ..] => Some(port(digits)?),
+        _ => return None,
+    };
+    is_host(uri.host).then_some(())
+}
+
+/// `telephone-subscriber` (RFC 3966 §3): a global or a local number, visual separators included.
+fn parse_tel<'a>(uri: &mut Uri<'a>) -> Option<()> {
+    let end = memchr(b';', uri.opaque).unwrap_or(uri.opaque.len());
+    let number = cut(uri.opaque, 0, end);
+    uri.params = rest(uri.opaque, end);
+    let digits = number.strip_prefix(b"+").unwrap_or(number);
+    let digit = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#');
+    let separator = |b: &u8| matches!(b, b'-' | b'.' | b'(' | b')');
+    let valid = digits.iter().any(digit) && digits.iter().all(|b| digit(b) || separator(b));
+    uri.user = Some(number);
+    (valid && valid_params(uri.params)).then_some(())
+}
+
+/// `*( ";" pname [ "=" pvalue ] )`, each name at least one byte. Peers put more bytes into values than
+/// the grammar has; those that end a URI elsewhere are refused, the rest is let through.
+fn valid_params(params: &[u8]) -> bool {
+    if params.is_empty() {
+        return true;
+    }
+    params.split(|b| *b == b';').skip(1).all(|param| {
+        let equal = memchr(b'=', param).unwrap_or(param.len());
+        equal > 0 && escaped(param, is_header_byte)
+    })
+}
+
+/// `%` only before two hexadecimal digits, every other byte allowed by `allow`.
+fn escaped(bytes: &[u8], allow: fn(u8) -> bool) -> bool {
+    let mut left = bytes;
+    loop {
+        left = match left {
+            [] => return true,
+            [b'%', a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
+            [byte, tail @ ..] if *byte != b'%' && allow(*byte) => tail,
+            _ => return false,
+        };
+    }
+}
+
+/// `user`, and the `#` that our numbers carry unescaped (tech prefixes; RFC 3966 has it as a digit).
+fn is_user_byte(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/' | b'#')
+}
+
+fn is_password_byte(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',')
+}
+
+fn is_header_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"')
+}
+
+/// A name, an IPv4 address or a bracketed IPv6 address. An underscore is no letter of a host name, but
+/// containers are named with it.
+pub(crate) fn is_host(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => false,
+        [b'[', ..] => ip_address(bytes).is_some(),
+        _ => bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+    }
+}
+
+/// An IPv4 address, or an IPv6 address in brackets or without.
+pub fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes {
+        [b'[', inner @ .., b']'] => ipv6(inner).map(IpAddr::V6),
+        [first, ..] if first.is_ascii_digit() && !bytes.contains(&b':') => parse_text(bytes).map(IpAddr::V4),
+        _ => ipv6(bytes).map(IpAddr::V6),
+    }
+}
+
+/// RFC 4291 §2.2, and the three colons before an embedded IPv4 address that the grammar of RFC 3261
+/// makes: RFC 5118 §4.10 has us tolerate them there and nowhere else.
+fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    if let Some(address) = parse_text(bytes) {
+        return Some(address);
+    }
+    let three = bytes.windows(3).position(|w| w == b":::")?;
+    let (head, tail) = (cut(bytes, 0, three + 2), rest(bytes, three + 3));
+    parse_text::<Ipv4Addr>(tail)?;
+    let mut fixed = [0u8; 45];
+    let length = head.len() + tail.len();
+    fixed.get_mut(..head.len())?.copy_from_slice(head);
+    fixed.get_mut(head.len()..length)?.copy_from_slice(tail);
+    parse_text(cut(&fixed, 0, length))
+}
+
+/// The standard library reads addresses from text only.
+fn parse_text<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// Undoes `%HH` (RFC 3261 §19.1.2); what is no escape stays as it is.
+pub fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'%', bytes).is_none() {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut left = bytes;
+    loop {
+        left = match left {
+            [] => return Cow::Owned(out),
+            [b'%', a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+                out.push(hex(*a) << 4 | hex(*b));
+                tail
+            }
+            [byte, tail @ ..] => {
+                out.push(*byte);
+                tail
+            }
+        };
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        b'A'..=b'F' => digit - b'A' + 10,
+        _ => 0,
+    }
+}

@@ -1,0 +1,145 @@
+//! Writing a message into a buffer that is used again: no allocation, no formatting, Content-Length last.
+//!
+//! What the node does not own it copies line by line as it stands ([`Writer::copy`]). What it writes
+//! itself cannot break out of its line: a CR or LF in a part becomes a space.
+
+use memchr::memchr2;
+
+use crate::{Header, Message, Method, Name, reason_of};
+
+/// A message in the making, appended to a buffer.
+#[derive(Debug)]
+#[must_use = "a message is whole only after `body` or `end`"]
+pub struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Writer<'o> {
+    /// Begins a request.
+    pub fn request(out: &'o mut Vec<u8>, method: Method<'_>, uri: &[u8]) -> Writer<'o> {
+        push_line(out, method.as_bytes());
+        out.push(b' ');
+        push_line(out, uri);
+        out.extend_from_slice(b" SIP/2.0\r\n");
+        Writer { out }
+    }
+
+    /// Begins a response. An empty reason becomes the registry's phrase.
+    pub fn response(out: &'o mut Vec<u8>, status: u16, reason: &[u8]) -> Writer<'o> {
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_number(out, u32::from(status));
+        out.push(b' ');
+        push_line(out, if reason.is_empty() { reason_of(status).as_bytes() } else { reason });
+        out.extend_from_slice(b"\r\n");
+        Writer { out }
+    }
+
+    /// A header whose value is the parts one after another.
+    pub fn header(&mut self, name: Name, parts: &[&[u8]]) -> &mut Self {
+        self.named(name.as_str().as_bytes(), parts)
+    }
+
+    /// A header of any name.
+    pub fn named(&mut self, name: &[u8], parts: &[&[u8]]) -> &mut Self {
+        push_line(self.out, name);
+        self.out.extend_from_slice(b": ");
+        for part in parts {
+            push_line(self.out, part);
+        }
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// A header whose value is a number.
+    pub fn number(&mut self, name: Name, value: u32) -> &mut Self {
+        self.out.extend_from_slice(name.as_str().as_bytes());
+        self.out.extend_from_slice(b": ");
+        push_number(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// `CSeq: number method`.
+    pub fn cseq(&mut self, number: u32, method: Method<'_>) -> &mut Self {
+        self.out.extend_from_slice(b"CSeq: ");
+        push_number(self.out, number);
+        self.out.push(b' ');
+        push_line(self.out, method.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// All lines of a header as they stand, in order, folds and compact names included.
+    pub fn copy(&mut self, message: &Message<'_>, name: Name) -> &mut Self {
+        self.copy_where(message, |header| header.id == name)
+    }
+
+    /// All lines for which the rule holds, as they stand, in order. Content-Length is never copied.
+    pub fn copy_where(
+        &mut self,
+        message: &Message<'_>,
+        mut rule: impl FnMut(&Header<'_>) -> bool,
+    ) -> &mut Self {
+        for header in message.headers().filter(|h| h.id != Name::ContentLength) {
+            if rule(&header) {
+                self.line(header.line);
+            }
+        }
+        self
+    }
+
+    /// One whole header line that another message had, without its CRLF, as it stands.
+    pub fn line(&mut self, line: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(line);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// The buffer, for a header that is pushed piece by piece. The caller ends the line.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// Ends the message with a body: Content-Type, Content-Length, the bytes.
+    pub fn body(&mut self, content_type: &[u8], body: &[u8]) {
+        self.header(Name::ContentType, &[content_type]);
+        self.body_only(body);
+    }
+
+    /// Ends the message with a body whose Content-Type and other body headers were copied before.
+    pub fn body_only(&mut self, body: &[u8]) {
+        self.number(Name::ContentLength, u32::try_from(body.len()).unwrap_or(u32::MAX));
+        self.out.extend_from_slice(b"\r\n");
+        self.out.extend_from_slice(body);
+    }
+
+    /// Ends the message without a body.
+    pub fn end(&mut self) {
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    }
+}
+
+/// Pushes bytes that must stay within their line.
+#[inline]
+pub(crate) fn push_line(out: &mut Vec<u8>, bytes: &[u8]) {
+    if memchr2(b'\r', b'\n', bytes).is_none() {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend(bytes.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+    }
+}
+
+/// Pushes a number in decimal.
+pub fn push_number(out: &mut Vec<u8>, value: u32) {
+    let mut digits = [0u8; 10];
+    let (mut left, mut count) = (value, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        count += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
+}
