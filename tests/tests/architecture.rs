@@ -1,0 +1,309 @@
+//! The house rules of ARCHITECTURE.md that a machine can hold: who may use whom, what is absent where,
+//! and how large things may grow.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use tests::manifest::{self, Manifest};
+use tests::ratchet;
+use tests::source::{self, Source};
+
+/// The layer of each crate; a crate may name crates of lower layers only.
+const LAYERS: &[(u8, &[&str])] = &[
+    (0, &["machine", "env", "syscall"]),
+    (1, &["sip", "sdp"]),
+    (2, &["transaction", "dialog", "media", "trunk", "peer"]),
+    (3, &["call"]),
+    (4, &["cluster", "transport", "config"]),
+    (5, &["node"]),
+    (6, &["api", "simulation"]),
+    (7, &["banyan", "tests", "xtask"]),
+];
+
+/// Pairs inside one layer that the rule above would forbid, each with its reason.
+const SAME_LAYER: &[(&str, &str)] = &[
+    // Seams speak of instants.
+    ("env", "machine"),
+];
+
+/// Crates of layers 0 to 3 that touch nothing: no sockets, files, threads, clocks, chance, locks, async.
+const PURE: &[&str] = &["machine", "env", "sip", "sdp", "transaction", "dialog", "media", "trunk", "call"];
+
+/// Words that betray a system call, a clock, chance, a lock or an order that differs from run to run.
+const IMPURE: &[&str] = &[
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "fs",
+    "File",
+    "thread",
+    "process",
+    "SystemTime",
+    "tokio",
+    "ractor",
+    "rustix",
+    "libc",
+    "socket2",
+    "async",
+    "await",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "thread_rng",
+    "HashMap",
+    "HashSet",
+    "println",
+    "eprintln",
+    "unsafe",
+];
+
+/// The few impure words that a pure crate may use, each with its reason.
+const PURE_EXCEPTIONS: &[(&str, &str)] = &[
+    // The seams are the declaration of what a shell must bring.
+    ("env", "async"),
+    ("env", "await"),
+];
+
+/// What each crate does not know (ARCHITECTURE.md, "Absences"): words that its product code may not contain.
+const ABSENT: &[(&str, &[&str])] = &[
+    ("sip", &["Udp", "Tcp", "datagram_socket", "socket"]),
+    ("dialog", &["ingress", "egress", "Leg", "leg"]),
+    ("transaction", &["Dialog", "dialog"]),
+    ("trunk", &["leader", "Leader", "raft"]),
+    ("call", &["replica", "replicated", "raft", "quorum", "cluster"]),
+];
+
+/// Crates that one place alone may name: the crate, the folders or files, and how many files at most.
+const CONFINED: &[(&str, &[&str], usize)] = &[
+    ("openraft", &["cluster/src/raft"], usize::MAX),
+    ("quinn", &["cluster/src/link"], usize::MAX),
+    ("bincode", &["cluster/src"], 1),
+    ("rsip", &["crates/peer/src"], usize::MAX),
+    ("ractor", &["crates/node/src"], usize::MAX),
+];
+
+/// Where `unsafe` may stand: the listed syscall crate and the simulation's interposed entropy.
+const UNSAFE: &[&str] = &["crates/syscall/src/", "simulation/src/entropy.rs"];
+
+const FILE_LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 70;
+
+#[test]
+fn every_crate_names_only_crates_of_lower_layers() {
+    let members = manifest::members();
+    let mut wrong = Vec::new();
+    for member in &members {
+        let layer = layer(&member.name);
+        for used in member.dependencies.iter().filter(|used| is_member(&members, used)) {
+            let same = SAME_LAYER.contains(&(member.name.as_str(), used.as_str()));
+            if layer <= self::layer(used) && !same {
+                wrong.push(format!(
+                    "{} (layer {layer}) names {used} (layer {})",
+                    member.name,
+                    self::layer(used)
+                ));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn every_member_has_a_layer_and_every_layer_its_members() {
+    let mut members: Vec<_> = manifest::members().into_iter().map(|member| member.name).collect();
+    let mut layered: Vec<_> =
+        LAYERS.iter().flat_map(|(_, names)| names.iter().map(|name| (*name).to_owned())).collect();
+    members.sort();
+    layered.sort();
+    assert_eq!(members, layered);
+}
+
+#[test]
+fn the_product_is_what_a_plain_build_builds() {
+    let root = fs::read_to_string(source::root().join("Cargo.toml")).expect("the root manifest");
+    assert!(root.contains("default-members = [\"crates/banyan\"]"));
+}
+
+#[test]
+fn only_tests_and_xtask_use_the_simulation() {
+    let wrong: Vec<_> = manifest::members()
+        .into_iter()
+        .filter(|member| !["tests", "xtask", "simulation"].contains(&member.name.as_str()))
+        .filter(|member| member.dependencies.iter().chain(&member.for_tests).any(|used| used == "simulation"))
+        .map(|member| format!("{} names simulation", member.name))
+        .collect();
+    assert_none(&wrong);
+}
+
+#[test]
+fn versions_and_lints_come_from_the_root() {
+    let mut wrong = Vec::new();
+    for member in manifest::members() {
+        wrong.extend(
+            member.own_versions.iter().map(|used| format!("{}: {used} has its own version", member.name)),
+        );
+        if !member.lints {
+            wrong.push(format!("{} does not take the workspace's lints", member.name));
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn pure_crates_touch_no_system() {
+    let mut wrong = Vec::new();
+    for member in manifest::members().iter().filter(|member| PURE.contains(&member.name.as_str())) {
+        let allowed = |word: &str| PURE_EXCEPTIONS.contains(&(member.name.as_str(), word));
+        for file in product(member) {
+            let code = file.product();
+            for (line, word) in source::words(&code) {
+                if IMPURE.contains(&word) && !allowed(word) {
+                    wrong.push(format!("{}:{line}: {word}", file.path));
+                }
+            }
+            for pattern in ["Instant::now", "rand::rng(", "rand::random"] {
+                wrong.extend(
+                    lines_with(&code, pattern).map(|line| format!("{}:{line}: {pattern}", file.path)),
+                );
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn crates_do_not_know_what_they_must_not() {
+    let mut wrong = Vec::new();
+    for member in manifest::members() {
+        let Some((_, absent)) = ABSENT.iter().find(|(name, _)| *name == member.name) else { continue };
+        for file in product(&member) {
+            for (line, word) in source::words(&file.product()) {
+                if absent.contains(&word) {
+                    wrong.push(format!("{}:{line}: {word}", file.path));
+                }
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn cluster_never_parses_sip() {
+    let members = manifest::members();
+    let cluster = members.iter().find(|member| member.name == "cluster").expect("cluster is a member");
+    assert!(!cluster.dependencies.iter().any(|used| used == "sip"));
+}
+
+#[test]
+fn confined_crates_stay_where_they_are_listed() {
+    let mut wrong = Vec::new();
+    for (name, places, files_max) in CONFINED {
+        let named = product_files_naming(name);
+        wrong.extend(
+            named
+                .iter()
+                .filter(|path| !places.iter().any(|place| path.starts_with(place)))
+                .map(|path| format!("{path} names {name}")),
+        );
+        if named.len() > *files_max {
+            wrong.push(format!("{name} is named in {} files: {}", named.len(), named.join(", ")));
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn unsafe_code_stays_in_the_listed_places() {
+    let wrong: Vec<_> = all()
+        .iter()
+        .filter(|file| !UNSAFE.iter().any(|place| file.path.starts_with(place)))
+        .flat_map(|file| {
+            source::words(&file.code)
+                .filter(|(_, word)| ["unsafe", "unsafe_code"].contains(word))
+                .map(|(line, word)| format!("{}:{line}: {word}", file.path))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_none(&wrong);
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let wrong: Vec<_> =
+        all().iter().filter(|file| !file.text.starts_with("//!")).map(|file| file.path.clone()).collect();
+    assert_none(&wrong);
+}
+
+#[test]
+fn no_test_is_ignored_and_no_work_is_left_in_a_macro() {
+    let mut wrong = Vec::new();
+    for file in all() {
+        for pattern in ["#[ignore", "todo!(", "unimplemented!(", "dbg!("] {
+            wrong.extend(
+                lines_with(&file.code, pattern).map(|line| format!("{}:{line}: {pattern}", file.path)),
+            );
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn files_and_functions_grow_no_further() {
+    let mut actual = ratchet::Excess::new();
+    for file in all() {
+        let lines = file.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            actual.insert(format!("file {}", file.path), lines);
+        }
+        for function in file.functions().iter().filter(|function| function.lines > FUNCTION_LINES_MAX) {
+            actual.insert(format!("fn {}::{}", file.path, function.name), function.lines);
+        }
+    }
+    let path = source::root().join("tests/tests/ratchet.txt");
+    let listed = ratchet::parse(&fs::read_to_string(&path).expect("the ratchet's list"));
+    if std::env::var("BANYAN_RATCHET").as_deref() == Ok("shrink") {
+        let shrunk = ratchet::print(&ratchet::shrink(&listed, &actual));
+        fs::write(&path, shrunk).expect("the ratchet's list is writable");
+        return;
+    }
+    assert_none(&ratchet::judge(&listed, &actual));
+}
+
+fn layer(name: &str) -> u8 {
+    LAYERS.iter().find(|(_, names)| names.contains(&name)).map_or(u8::MAX, |(layer, _)| *layer)
+}
+
+fn is_member(members: &[Manifest], name: &str) -> bool {
+    members.iter().any(|member| member.name == name)
+}
+
+/// The files that end up in the crate: its `src`.
+fn product(member: &Manifest) -> Vec<Source> {
+    source::below(&format!("{}/src", member.folder))
+}
+
+/// Every Rust file that somebody wrote.
+fn all() -> Vec<Source> {
+    ["crates", "cluster", "simulation", "tests"].iter().flat_map(|folder| source::below(folder)).collect()
+}
+
+fn product_files_naming(name: &str) -> Vec<String> {
+    let members = manifest::members();
+    let files = members.iter().flat_map(product);
+    files
+        .filter(|file| source::words(&file.code).any(|(_, word)| word == name))
+        .map(|file| file.path)
+        .collect()
+}
+
+fn lines_with<'a>(code: &'a str, pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
+    code.lines().enumerate().filter(move |(_, line)| line.contains(pattern)).map(|(index, _)| index + 1)
+}
+
+/// Fails with every finding, grouped by nothing: a list is what one works through.
+fn assert_none(findings: &[String]) {
+    let distinct: BTreeMap<_, ()> = findings.iter().map(|finding| (finding, ())).collect();
+    let text: Vec<_> = distinct.keys().map(|finding| finding.as_str()).collect();
+    assert!(text.is_empty(), "{} finding(s):\n{}", text.len(), text.join("\n"));
+}
