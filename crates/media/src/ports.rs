@@ -231,7 +231,7 @@ mod tests {
             all.sort_unstable();
             assert_eq!(all, expected);
         }
-        for ports in [10_001..=10_002, 10_000..=10_000, 65_535..=65_535, 20..=10] {
+        for ports in [10_001..=10_002, 10_000..=10_000, 65_535..=65_535, RangeInclusive::new(20, 10)] {
             let (from, to) = (*ports.start(), *ports.end());
             let error = PortPool::new(ports, REST, &mut Rng::from_u64(7)).expect_err("no pair");
             assert_eq!(error, PortRangeError::Empty { from, to });

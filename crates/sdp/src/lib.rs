@@ -38,4 +38,4 @@ pub use direction::Direction;
 pub use line::{BODY_MAX, LINE_MAX, LINES_MAX};
 pub use media::{Endpoint, FORMATS_MAX, Media, MediaKind, Transport};
 pub use rewrite::{Anchor, Codecs, Origin, Rewrite, RewriteError};
-pub use session::{MEDIA_MAX, ParseError, PeerOrigin, Session, Unsupported};
+pub use session::{MEDIA_MAX, ParseError, PeerOrigin, Session, Unsupported, first_codec};

@@ -166,6 +166,17 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The codec that a description names first for its first stream: the one in use, if this is an answer. For
+/// CDRs, so a body that cannot be read is no error.
+pub fn first_codec(body: &[u8]) -> Option<String> {
+    let session = Session::parse(body).ok()?;
+    let media = session.media().iter().find(|media| media.is_active())?;
+    match media.kind {
+        MediaKind::Image => Some("T38".to_owned()),
+        _ => media.codec().map(|codec| codec.name.to_owned()).filter(|name| !name.is_empty()),
+    }
+}
+
 /// The place of a line at session level (RFC 4566 §5): each kind stands after those before it.
 fn session_rank(kind: u8) -> Option<u8> {
     let rank = b"vosiuepcb".iter().position(|k| *k == kind);
