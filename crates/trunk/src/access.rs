@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::party::Transport;
+use crate::index::{Admitted, Candidate, Found};
+use crate::number;
+use crate::party::{Party, Transport};
 use crate::reject::Reject;
 use crate::resource::{Gateway, Trunk};
 use crate::resources::Resources;
+use crate::settings::{AuthMethod, OnBadPrefix};
 
 /// What a request shows of who sent it.
 pub struct Asked<'a> {
@@ -64,24 +67,194 @@ pub enum Identified {
 }
 
 impl Resources {
-    /// Who is calling, by the seven rules of the contract.
-    pub fn identify(&self, _asked: &Asked<'_>) -> Identified {
-        Identified::Unknown
+    /// Who is calling, by the seven rules of the contract: the first that matches decides.
+    pub fn identify(&self, asked: &Asked<'_>) -> Identified {
+        let found = self.index.candidates(asked.source.ip(), asked.transport, asked.local_port);
+        if found.is_empty() {
+            return Identified::Unknown;
+        }
+        let prefix = number::tech_prefix(asked.request_user);
+        if let Some((trunk, account)) = self.claimed(asked, &found) {
+            let strip = prefix.filter(|(digits, _)| trunk.access.tech_prefix.as_deref() == Some(digits));
+            return match self.agrees(trunk, asked) {
+                Ok(()) => Identified::Claimed {
+                    trunk: Arc::clone(trunk),
+                    account,
+                    strip: strip.map_or(0, |(_, bytes)| bytes),
+                },
+                Err(reject) => Identified::Refuse(reject),
+            };
+        }
+        if let Some((digits, bytes)) = prefix
+            && let Some(trunk) = by_prefix(&found, digits)
+        {
+            return self.proven(trunk, bytes, asked);
+        }
+        if let Some(trunk) = self.by_account_header(&found, asked) {
+            return self.proven(trunk, 0, asked);
+        }
+        if let Some(gateway) = self.by_target(&found, asked.source) {
+            return Identified::Gateway { gateway };
+        }
+        if let Some(identified) = self.by_longest_network(&found, asked) {
+            return identified;
+        }
+        challenge(&found)
     }
 
-    /// Every trunk and gateway that admits a source: for OPTIONS, and before anything is kept for a stranger.
-    pub fn is_known(&self, _source: SocketAddr, _transport: Transport, _local_port: u16) -> bool {
-        false
+    /// Whether anyone admits this source: for OPTIONS, and before anything is kept for a stranger.
+    pub fn is_known(&self, source: SocketAddr, transport: Transport, local_port: u16) -> bool {
+        !self.index.candidates(source.ip(), transport, local_port).is_empty()
     }
 
-    /// Whether this party admits the source: for requests inside a dialog.
-    pub fn admits(
-        &self,
-        _party: &crate::party::Party,
-        _source: SocketAddr,
-        _transport: Transport,
-        _local_port: u16,
-    ) -> bool {
-        false
+    /// Whether this party admits the source: for requests inside a dialog. The source's port never matters, and a
+    /// gateway may also speak from the address of a target that its calls were sent to.
+    pub fn admits(&self, party: &Party, source: SocketAddr, transport: Transport, local_port: u16) -> bool {
+        let found = self.index.candidates(source.ip(), transport, local_port);
+        let is_candidate = found.iter().any(|(candidate, _)| match (candidate, party) {
+            (Candidate::Trunk(trunk), Party::Trunk { name, .. }) => trunk.name == *name,
+            (Candidate::Gateway(gateway), Party::Gateway { name }) => gateway.name == *name,
+            _ => false,
+        });
+        is_candidate || self.is_target_of(party, source)
     }
+
+    fn is_target_of(&self, party: &Party, source: SocketAddr) -> bool {
+        match party {
+            Party::Gateway { name } => {
+                self.gateways.get(name).is_some_and(|it| self.index.is_target(it, source.ip(), None))
+            }
+            Party::Trunk { .. } => false,
+        }
+    }
+
+    /// Rule 1: the owner of the user name that the request claims.
+    fn claimed<'a>(&self, asked: &Asked<'_>, found: &Found<'a>) -> Option<(&'a Arc<Trunk>, u8)> {
+        let (name, account) = self.index.account(asked.username?)?;
+        trunks(found)
+            .find(|(trunk, _)| trunk.name == *name && trunk.access.takes(AuthMethod::Digest))
+            .map(|(trunk, _)| (trunk, *account))
+    }
+
+    /// Rule 3: the trunk whose tenant the account header names.
+    fn by_account_header<'a>(&self, found: &Found<'a>, asked: &Asked<'_>) -> Option<&'a Arc<Trunk>> {
+        trunks(found).filter(|(trunk, why)| by_address(trunk, *why)).map(|(trunk, _)| trunk).find(|trunk| {
+            trunk.access.account_header.is_some() && self.account_header_agrees(trunk, asked).is_ok()
+        })
+    }
+
+    /// Rule 4: the gateway that calls to this very address and port are sent to.
+    fn by_target(&self, found: &Found<'_>, source: SocketAddr) -> Option<Arc<Gateway>> {
+        found.iter().find_map(|(candidate, _)| match candidate {
+            Candidate::Gateway(gateway)
+                if self.index.is_target(gateway, source.ip(), Some(source.port())) =>
+            {
+                Some(Arc::clone(gateway))
+            }
+            _ => None,
+        })
+    }
+
+    /// Rule 5: the candidate with the longest network, if its address is proof enough. A shorter network never
+    /// wins over a longer one that wants more proof.
+    fn by_longest_network(&self, found: &Found<'_>, asked: &Asked<'_>) -> Option<Identified> {
+        let longest = found.iter().map(|(_, why)| *why).max().filter(|why| *why != Admitted::Open)?;
+        let mut refusal = None;
+        for (candidate, _) in found.iter().filter(|(_, why)| *why == longest) {
+            match candidate {
+                Candidate::Gateway(gateway) if matches!(longest, Admitted::Network(_)) => {
+                    return Some(Identified::Gateway { gateway: Arc::clone(gateway) });
+                }
+                Candidate::Trunk(trunk) if trunk.access.takes(AuthMethod::Address) => {
+                    // An account header that is wrong or missing refuses the call, unless a tie is broken by it.
+                    match self.proven(trunk, 0, asked) {
+                        Identified::Refuse(reject) => refusal = refusal.or(Some(reject)),
+                        identified => return Some(identified),
+                    }
+                }
+                Candidate::Gateway(_) | Candidate::Trunk(_) => {}
+            }
+        }
+        refusal.map(Identified::Refuse)
+    }
+
+    /// A trunk that has proven itself, unless what it says of its account contradicts that.
+    fn proven(&self, trunk: &Arc<Trunk>, strip: usize, asked: &Asked<'_>) -> Identified {
+        match self.agrees(trunk, asked) {
+            Ok(()) => Identified::Trunk { trunk: Arc::clone(trunk), strip },
+            Err(reject) => Identified::Refuse(reject),
+        }
+    }
+
+    fn agrees(&self, trunk: &Trunk, asked: &Asked<'_>) -> Result<(), Reject> {
+        self.account_header_agrees(trunk, asked)?;
+        if let Some(pattern) = &trunk.access.from_domain {
+            let expected = pattern.replace("{account_sid}", self.account_sid(trunk).unwrap_or_default());
+            if !asked.from_host.eq_ignore_ascii_case(&expected) {
+                return Err(Reject::FromDomain { expected });
+            }
+        }
+        match self.index.tenant_of_domain(asked.request_host) {
+            Some(tenant) if trunk.tenant.as_ref() != Some(tenant) => {
+                Err(Reject::ForeignTenant { domain: asked.request_host.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn account_header_agrees(&self, trunk: &Trunk, asked: &Asked<'_>) -> Result<(), Reject> {
+        let Some(header) = &trunk.access.account_header else { return Ok(()) };
+        match (asked.header)(header) {
+            None => Err(Reject::AccountHeaderMissing { header: header.clone() }),
+            Some(value) if self.account_sid(trunk) == Some(value.trim()) => Ok(()),
+            Some(_) => Err(Reject::AccountHeaderMismatch { header: header.clone() }),
+        }
+    }
+
+    fn account_sid(&self, trunk: &Trunk) -> Option<&str> {
+        self.tenants.get(trunk.tenant.as_ref()?)?.account_sid.as_deref()
+    }
+}
+
+/// Rule 2: the trunk with this tech prefix. The prefix counts only from a network of the trunk's own.
+fn by_prefix<'a>(found: &Found<'a>, digits: &str) -> Option<&'a Arc<Trunk>> {
+    trunks(found).filter(|(_, why)| *why != Admitted::Open).map(|(trunk, _)| trunk).find(|trunk| {
+        trunk.access.takes(AuthMethod::Prefix) && trunk.access.tech_prefix.as_deref() == Some(digits)
+    })
+}
+
+/// Rules 6 and 7: a challenge, where one could be answered, else no.
+fn challenge(found: &Found<'_>) -> Identified {
+    let wants_prefix = |trunk: &Trunk, why: Admitted| {
+        why != Admitted::Open && trunk.access.takes(AuthMethod::Prefix) && trunk.access.tech_prefix.is_some()
+    };
+    let mut candidates = Vec::new();
+    let mut bad_prefix = false;
+    for (trunk, why) in trunks(found) {
+        let challenged = if wants_prefix(trunk, why) {
+            bad_prefix = true;
+            trunk.access.on_bad_prefix == OnBadPrefix::Challenge
+        } else {
+            trunk.access.takes(AuthMethod::Digest)
+        };
+        if challenged {
+            candidates.push(Arc::clone(trunk));
+        }
+    }
+    match (candidates.is_empty(), bad_prefix) {
+        (false, _) => Identified::Challenge { candidates },
+        (true, true) => Identified::Refuse(Reject::BadPrefix),
+        (true, false) => Identified::Refuse(Reject::NotIdentified),
+    }
+}
+
+fn by_address(trunk: &Trunk, why: Admitted) -> bool {
+    why != Admitted::Open && trunk.access.takes(AuthMethod::Address)
+}
+
+fn trunks<'a, 'f>(found: &'f Found<'a>) -> impl Iterator<Item = (&'a Arc<Trunk>, Admitted)> + use<'a, 'f> {
+    found.iter().filter_map(|(candidate, why)| match candidate {
+        Candidate::Trunk(trunk) => Some((trunk, *why)),
+        Candidate::Gateway(_) => None,
+    })
 }

@@ -4,11 +4,15 @@
 //! files: `config` parses, `cluster` counts, `call` answers.
 
 mod access;
+mod country;
+mod delivery;
+mod destinations;
 mod failover;
 mod headers;
 mod identity;
 mod index;
 mod name;
+mod number;
 mod party;
 mod plan;
 mod references;
@@ -22,10 +26,11 @@ mod target;
 mod words;
 
 pub use access::{Asked, Identified};
+pub use country::is_country;
 pub use failover::{Next, Outcome};
-pub use headers::is_hidden;
+pub use headers::{PLACEHOLDERS, is_hidden};
 pub use identity::{Caller, Given, Presented, Received};
-pub use index::Index;
+pub use index::{Hosts, Index};
 pub use name::{Name, NameError};
 pub use party::{Direction, Party, Scope, Side, Slot, Transport};
 pub use plan::{Plan, Target};

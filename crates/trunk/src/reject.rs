@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::name::Name;
 use crate::party::Side;
-use crate::settings::NumberFormat;
+use crate::settings::{Answers, NumberFormat};
 use crate::words::words;
 
 /// Why a call or request is refused.
@@ -61,6 +61,8 @@ pub enum Reject {
         limit: u32,
         /// Whether the call came from it (`Ingress`) or was for it (`Egress`).
         side: Side,
+        /// What its owner wants said.
+        answers: Answers,
     },
     /// The minute's rate is reached.
     #[error("trunk.limits.per_minute: {trunk} had {limit} calls in a minute")]

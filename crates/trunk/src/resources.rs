@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::index::Index;
+use crate::index::{Hosts, Index};
 use crate::name::Name;
+use crate::party::{Scope, Side};
+use crate::reject::Reject;
 use crate::resource::{
     Cnam, Emergency, Flow, Gateway, Kind, Number, Region, Resource, Stir, Tariff, Tenant, Trunk,
 };
@@ -42,6 +44,9 @@ pub struct Resources {
     /// Look-up tables made from all of the above; never stored.
     #[serde(skip)]
     pub(crate) index: Arc<Index>,
+    /// What DNS says of host names; this node's view, never stored.
+    #[serde(skip)]
+    hosts: Arc<Hosts>,
 }
 
 /// The stored fields of [`Resources`], in the same order.
@@ -75,6 +80,7 @@ impl From<Stored> for Resources {
             cnam: stored.cnam,
             stir: stored.stir,
             index: Arc::default(),
+            hosts: Arc::default(),
         };
         resources.reindex();
         resources
@@ -257,6 +263,37 @@ impl Resources {
         names.iter().filter_map(|name| self.get(kind, name)).collect()
     }
 
+    /// The same resources, seen with these addresses of host names: a node's own view, for [`Resources::identify`]
+    /// and [`Resources::admits`]. Plans never depend on it.
+    pub fn with_hosts(&self, hosts: Hosts) -> Resources {
+        let mut seen = self.clone();
+        seen.hosts = Arc::new(hosts);
+        seen.reindex();
+        seen
+    }
+
+    /// The refusal of a call that finds this limit reached, with what its owner wants said.
+    pub fn full(&self, scope: &Scope, side: Side) -> Reject {
+        let settings = match scope {
+            Scope::Trunk(name) => self.trunks.get(name).map(|trunk| &trunk.settings),
+            Scope::Gateway(name) => self.gateways.get(name).map(|gateway| &gateway.settings),
+        };
+        Reject::Full {
+            scope: scope.clone(),
+            limit: settings.and_then(|it| it.limits.concurrent).unwrap_or_default(),
+            side,
+            answers: settings.map(|it| it.answers.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The value of the limit that a slot is counted against; `None`: there is none.
+    pub fn concurrent(&self, scope: &Scope) -> Option<u32> {
+        match scope {
+            Scope::Trunk(name) => self.trunks.get(name)?.limits.concurrent,
+            Scope::Gateway(name) => self.gateways.get(name)?.limits.concurrent,
+        }
+    }
+
     fn same_content(&self, other: &Resources) -> bool {
         self.tenants == other.tenants
             && self.trunks == other.trunks
@@ -301,7 +338,7 @@ impl Resources {
     }
 
     fn reindex(&mut self) {
-        self.index = Arc::new(Index::build(self));
+        self.index = Arc::new(Index::build(self, &self.hosts));
     }
 }
 

@@ -1,0 +1,140 @@
+//! From a number of ours to targets: the words of `delivery` one by one, with the slots that each needs.
+
+use crate::name::Name;
+use crate::number::escape;
+use crate::party::{Party, Scope, Side, Slot};
+use crate::plan::Target;
+use crate::reject::Reject;
+use crate::resource::{Number, Trunk};
+use crate::resources::Resources;
+use crate::routing::at;
+use crate::target::{Host, SipTarget, TargetSpec};
+
+/// Longest way from number to number.
+const HOPS_MAX: usize = 8;
+/// Most targets of one call: more than anyone waits for.
+const TARGETS_MAX: usize = 64;
+
+/// One call's targets in the making.
+pub(crate) struct Expansion<'a> {
+    resources: &'a Resources,
+    ingress: &'a Party,
+    draw: u64,
+    targets: Vec<Target>,
+    /// The trunks and numbers on the way to here; meeting one again is a circle.
+    way: Vec<Step>,
+    met_circle: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Step {
+    Number(Name),
+    Trunk(Name, String),
+}
+
+impl<'a> Expansion<'a> {
+    pub(crate) fn new(resources: &'a Resources, ingress: &'a Party, draw: u64) -> Expansion<'a> {
+        Expansion { resources, ingress, draw, targets: Vec::new(), way: Vec::new(), met_circle: false }
+    }
+
+    /// The targets, in order, or why there are none.
+    pub(crate) fn finish(self, called: &str) -> Result<Vec<Target>, Reject> {
+        match (self.targets.is_empty(), self.met_circle) {
+            (false, _) => Ok(self.targets),
+            (true, true) => Err(Reject::DeliveryLoop { called: called.to_owned() }),
+            (true, false) => Err(Reject::NoTarget { called: called.to_owned() }),
+        }
+    }
+
+    /// A number: its own delivery, else its trunk's, then the trunk's failover.
+    pub(crate) fn add_number(&mut self, number: &Number, owner: &Trunk, is_failover: bool) {
+        if !self.enter(Step::Number(number.e164.clone())) {
+            return;
+        }
+        let user = escape(&number.e164).into_owned();
+        let own = if number.delivery.is_empty() { &owner.delivery.targets } else { &number.delivery };
+        for spec in own {
+            self.add(spec, owner, &user, is_failover);
+        }
+        for spec in &owner.delivery.failover {
+            self.add(spec, owner, &user, true);
+        }
+        self.way.pop();
+    }
+
+    fn add(&mut self, spec: &TargetSpec, owner: &Trunk, user: &str, is_failover: bool) {
+        match spec {
+            TargetSpec::Sip(target) => self.push(target, owner, user, is_failover),
+            TargetSpec::Srv(domain) => {
+                let host = Host::Name(domain.clone());
+                let target = SipTarget { user: None, host, port: None, transport: None, secure: false };
+                self.push(&target, owner, user, is_failover);
+            }
+            TargetSpec::Number(called) => self.add_called(called, is_failover),
+            TargetSpec::Trunk { name, user } => self.add_trunk(name, user, is_failover),
+            // Nothing is registered and no flow runs yet: such targets can't be reached, and the next is tried.
+            TargetSpec::Account(_) | TargetSpec::Flow(_) => {}
+        }
+    }
+
+    /// One of our numbers, else the PSTN.
+    fn add_called(&mut self, called: &str, is_failover: bool) {
+        let resources = self.resources;
+        let found = resources.number(called);
+        match found.and_then(|number| Some((number, resources.trunks.get(&number.trunk)?))) {
+            Some((number, owner)) => self.add_number(number, owner, is_failover),
+            None => {
+                for mut target in resources.carried(called, self.draw) {
+                    target.is_failover = is_failover;
+                    self.put(target);
+                }
+            }
+        }
+    }
+
+    /// Another trunk, with exactly this user.
+    fn add_trunk(&mut self, name: &Name, user: &str, is_failover: bool) {
+        let resources = self.resources;
+        let Some(trunk) = resources.trunks.get(name) else { return };
+        if !self.enter(Step::Trunk(name.clone(), user.to_owned())) {
+            return;
+        }
+        for spec in &trunk.delivery.targets {
+            self.add(spec, trunk, user, is_failover);
+        }
+        self.way.pop();
+    }
+
+    fn push(&mut self, target: &SipTarget, owner: &Trunk, user: &str, is_failover: bool) {
+        if !owner.access.ipv6 && matches!(target.host, Host::Ip(std::net::IpAddr::V6(_))) {
+            return;
+        }
+        let party = Party::Trunk { name: owner.name.clone(), account: None };
+        // The caller's slot is counted already; whether a call back to the same trunk needs another one is its
+        // owner's choice.
+        let is_hairpin = self.ingress.trunk() == Some(&owner.name);
+        let slots = if is_hairpin && owner.limits.hairpin < 2 {
+            Vec::new()
+        } else {
+            vec![Slot { scope: Scope::Trunk(owner.name.clone()), side: Side::Egress }]
+        };
+        for _ in 0..owner.delivery.tries.max(1) {
+            self.put(at(target, party.clone(), user, slots.clone(), is_failover));
+        }
+    }
+
+    fn put(&mut self, target: Target) {
+        if self.targets.len() < TARGETS_MAX {
+            self.targets.push(target);
+        }
+    }
+
+    fn enter(&mut self, step: Step) -> bool {
+        if self.way.len() >= HOPS_MAX || self.way.contains(&step) {
+            self.met_circle = true;
+            return false;
+        }
+        self.way.push(step);
+        true
+    }
+}
