@@ -100,3 +100,62 @@ impl Machine for Answer2xx {
         self.deadlines.next()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ladder::*;
+
+    fn answer() -> Answer2xx {
+        Answer2xx::start(at(0), Times::default(), bytes("200"))
+    }
+
+    #[test]
+    fn a_2xx_is_repeated_from_t1_doubling_to_t2_until_64_t1() {
+        // RFC 3261 §13.3.1.4.
+        let mut answer = answer();
+        assert_eq!(drain(&mut answer), [send("200")]);
+        let ladder = run(&mut answer, 60_000);
+        let sends = [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+        assert_eq!(send_times(&ladder), sends);
+        let end = [(32_000, Output::TimedOut(Timer::Unacknowledged)), (32_000, Output::Terminated)];
+        assert_eq!(ladder[sends.len()..], end);
+    }
+
+    #[test]
+    fn the_first_ack_ends_it_and_later_ones_are_absorbed() {
+        // I-14: an ACK is absorbed once.
+        let mut answer = answer();
+        drain(&mut answer);
+        run(&mut answer, 600);
+        assert_eq!(handle(&mut answer, 700, ServerInput::Ack), [Output::Acknowledged, Output::Terminated]);
+        assert_eq!(handle(&mut answer, 800, ServerInput::Ack), []);
+        assert_eq!(answer.poll_timeout(), None);
+        assert!(answer.is_terminated());
+    }
+
+    #[test]
+    fn a_successor_repeats_it_only_within_64_t1_of_the_answer() {
+        let mut early =
+            Answer2xx::resume(at(0), Times::default(), bytes("200"), Duration::from_millis(31_000));
+        assert_eq!(drain(&mut early), [send("200")]);
+        let ladder = run(&mut early, 60_000);
+        assert_eq!(
+            ladder,
+            [(500, send("200")), (1000, Output::TimedOut(Timer::Unacknowledged)), (1000, Output::Terminated)]
+        );
+        let mut late = Answer2xx::resume(at(0), Times::default(), bytes("200"), Duration::from_secs(32));
+        assert_eq!(drain(&mut late), [Output::TimedOut(Timer::Unacknowledged), Output::Terminated]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_course_ends_by_timer(course in any_course(any_server_input())) {
+            let mut answer = answer();
+            let outputs = batter(&mut answer, course);
+            assert_ends(&mut answer, outputs);
+        }
+    }
+}

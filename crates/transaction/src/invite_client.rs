@@ -197,3 +197,190 @@ impl Machine for InviteClient {
 
 /// RFC 3261 §17.1.1.2: at least 32 s, whatever T1 is, for the server's timer H may rest on another T1.
 const TIMER_D_MIN: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ladder::*;
+
+    fn client(reliable: bool) -> InviteClient {
+        InviteClient::start(at(0), Times::default(), reliable, bytes("INVITE"))
+    }
+
+    /// A client that has sent its INVITE.
+    fn called(reliable: bool) -> InviteClient {
+        let mut invite = client(reliable);
+        assert_eq!(drain(&mut invite), [send("INVITE")]);
+        invite
+    }
+
+    fn response(status: u16) -> ClientInput {
+        ClientInput::Response { status }
+    }
+
+    fn deliver(status: u16) -> Output {
+        Output::Deliver { status }
+    }
+
+    #[test]
+    fn timer_a_doubles_without_a_cap_and_timer_b_gives_up() {
+        // RFC 3261 §17.1.1.2: 0, T1, 3·T1, 7·T1, …, then B at 64·T1.
+        let mut invite = called(false);
+        let ladder = run(&mut invite, 60_000);
+        assert_eq!(send_times(&ladder), [500, 1500, 3500, 7500, 15_500, 31_500]);
+        let end = [(32_000, Output::TimedOut(Timer::B)), (32_000, Output::Terminated)];
+        assert_eq!(ladder[6..], end);
+    }
+
+    #[test]
+    fn over_tcp_nothing_is_repeated_and_timer_b_gives_up() {
+        // RFC 3261 §17.1.1.2: A only over unreliable transports, B over all.
+        let mut invite = called(true);
+        let end = [(32_000, Output::TimedOut(Timer::B)), (32_000, Output::Terminated)];
+        assert_eq!(run(&mut invite, 60_000), end);
+    }
+
+    #[test]
+    fn a_provisional_stops_timers_a_and_b() {
+        // RFC 3261 §17.1.1.2, Proceeding: how long it may ring is the owner's to say.
+        let mut invite = called(false);
+        assert_eq!(handle(&mut invite, 100, response(100)), [deliver(100)]);
+        assert_eq!(handle(&mut invite, 200, response(180)), [deliver(180)]);
+        assert_eq!(invite.poll_timeout(), None);
+        assert!(invite.invite().is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_delivered_once_and_acknowledged_only_when_the_owner_says_so() {
+        // RFC 3261 §17.1.1.2 would send ACK at once; nothing is acknowledged before it is recorded.
+        let mut invite = called(false);
+        assert_eq!(handle(&mut invite, 1000, response(486)), [deliver(486)]);
+        assert_eq!(handle(&mut invite, 1500, response(486)), []);
+        assert_eq!(handle(&mut invite, 1600, ClientInput::Acknowledge(bytes("ACK"))), [send("ACK")]);
+        // From now on each copy of the refusal means that the ACK was lost.
+        assert_eq!(handle(&mut invite, 2500, response(486)), [send("ACK")]);
+        assert_eq!(handle(&mut invite, 2600, response(180)), []);
+        assert_eq!(handle(&mut invite, 2700, response(200)), []);
+    }
+
+    #[test]
+    fn timer_d_absorbs_refusals_for_32_s() {
+        // RFC 3261 §17.1.1.2: D at least 32 s over UDP.
+        let mut invite = called(false);
+        handle(&mut invite, 1000, response(486));
+        handle(&mut invite, 1600, ClientInput::Acknowledge(bytes("ACK")));
+        assert_eq!(run(&mut invite, 60_000), [(33_000, Output::Terminated)]);
+    }
+
+    #[test]
+    fn timer_d_is_at_least_32_s_even_with_a_short_t1() {
+        let times = Times { t1: Duration::from_millis(10), ..Times::default() };
+        let mut invite = InviteClient::start(at(0), times, false, bytes("INVITE"));
+        drain(&mut invite);
+        handle(&mut invite, 5, response(486));
+        assert_eq!(run(&mut invite, 60_000), [(32_005, Output::Terminated)]);
+    }
+
+    #[test]
+    fn timer_d_is_nought_over_tcp_once_the_ack_is_given() {
+        let mut invite = called(true);
+        assert_eq!(handle(&mut invite, 1000, response(486)), [deliver(486)]);
+        let end = [send("ACK"), Output::Terminated];
+        assert_eq!(handle(&mut invite, 9000, ClientInput::Acknowledge(bytes("ACK"))), end);
+    }
+
+    #[test]
+    fn every_2xx_is_delivered_copies_and_forks_until_timer_m() {
+        // RFC 6026 §7.2: Accepted for 64·T1, over every transport.
+        for reliable in [false, true] {
+            let mut invite = called(reliable);
+            assert_eq!(handle(&mut invite, 1000, response(200)), [deliver(200)]);
+            assert_eq!(handle(&mut invite, 1500, response(200)), [deliver(200)]);
+            assert_eq!(handle(&mut invite, 1600, response(202)), [deliver(202)]);
+            // Neither a refusal nor a provisional may follow it, and its ACK is none of this transaction's.
+            assert_eq!(handle(&mut invite, 1700, response(486)), []);
+            assert_eq!(handle(&mut invite, 1800, response(183)), []);
+            assert_eq!(handle(&mut invite, 1900, ClientInput::Acknowledge(bytes("ACK"))), []);
+            assert_eq!(run(&mut invite, 60_000), [(33_000, Output::Terminated)]);
+        }
+    }
+
+    #[test]
+    fn a_cancel_waits_for_a_provisional() {
+        // RFC 3261 §9.1: CANCEL must not be sent before a provisional response.
+        let mut invite = called(false);
+        assert_eq!(handle(&mut invite, 100, ClientInput::Cancel), []);
+        assert_eq!(run(&mut invite, 600), [(500, send("INVITE"))]);
+        assert_eq!(handle(&mut invite, 700, response(100)), [deliver(100), Output::SendCancel]);
+        assert_eq!(handle(&mut invite, 800, response(487)), [deliver(487)]);
+    }
+
+    #[test]
+    fn a_cancel_goes_out_once_while_ringing_and_gives_up_after_64_t1() {
+        // RFC 3261 §9.1: without a final response in 64·T1 the INVITE counts as cancelled.
+        let mut invite = called(false);
+        handle(&mut invite, 100, response(180));
+        assert_eq!(handle(&mut invite, 200, ClientInput::Cancel), [Output::SendCancel]);
+        assert_eq!(handle(&mut invite, 300, ClientInput::Cancel), []);
+        assert_eq!(handle(&mut invite, 400, response(180)), [deliver(180)]);
+        let end = [(32_200, Output::TimedOut(Timer::Cancelled)), (32_200, Output::Terminated)];
+        assert_eq!(run(&mut invite, 60_000), end);
+    }
+
+    #[test]
+    fn a_2xx_that_crosses_the_cancel_wins() {
+        // RFC 3261 §9.1: CANCEL has no effect on an INVITE that was answered.
+        let mut invite = called(false);
+        handle(&mut invite, 100, response(180));
+        handle(&mut invite, 200, ClientInput::Cancel);
+        assert_eq!(handle(&mut invite, 210, response(200)), [deliver(200)]);
+        assert_eq!(handle(&mut invite, 220, ClientInput::Cancel), []);
+        assert_eq!(run(&mut invite, 60_000), [(32_210, Output::Terminated)]);
+    }
+
+    #[test]
+    fn a_transport_error_ends_it_while_something_of_ours_is_on_the_way() {
+        // RFC 3261 §17.1.4.
+        let end = [Output::TransportFailed, Output::Terminated];
+        assert_eq!(handle(&mut called(false), 1, ClientInput::TransportError), end);
+        let mut refused = called(false);
+        handle(&mut refused, 1, response(503));
+        assert_eq!(handle(&mut refused, 2, ClientInput::TransportError), end);
+        let mut accepted = called(false);
+        handle(&mut accepted, 1, response(200));
+        assert_eq!(handle(&mut accepted, 2, ClientInput::TransportError), []);
+    }
+
+    #[test]
+    fn a_successor_sends_the_identical_invite_and_remembers_the_wish_to_cancel() {
+        let mut ringing = InviteClient::resume(at(0), Times::default(), false, bytes("INVITE"), false);
+        assert_eq!(drain(&mut ringing), [send("INVITE")]);
+        assert_eq!(handle(&mut ringing, 10, response(180)), [deliver(180)]);
+        let mut cancelled = InviteClient::resume(at(0), Times::default(), false, bytes("INVITE"), true);
+        assert_eq!(drain(&mut cancelled), [send("INVITE")]);
+        assert_eq!(handle(&mut cancelled, 10, response(180)), [deliver(180), Output::SendCancel]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_course_ends_by_timer(course in any_course(any_client_input()), reliable: bool) {
+            let mut invite = client(reliable);
+            let mut outputs = batter(&mut invite, course);
+            // An INVITE that rings is ended by its answer; how long it rings is the owner's to say.
+            invite.handle(at(240_000), response(487));
+            outputs.extend(drain(&mut invite));
+            assert_ends(&mut invite, outputs);
+        }
+
+        #[test]
+        fn cancel_is_asked_for_at_most_once_and_never_before_a_response(course in any_course(any_client_input())) {
+            let outputs = batter(&mut client(false), course);
+            let cancel = outputs.iter().position(|o| *o == Output::SendCancel);
+            let heard = outputs.iter().position(|o| matches!(o, Output::Deliver { .. }));
+            prop_assert!(cancel.is_none() || cancel > heard);
+            prop_assert!(outputs.iter().filter(|o| **o == Output::SendCancel).count() <= 1);
+        }
+    }
+}

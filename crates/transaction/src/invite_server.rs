@@ -166,3 +166,144 @@ impl Machine for InviteServer {
         self.deadlines.next()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ladder::*;
+
+    fn server(reliable: bool) -> InviteServer {
+        InviteServer::new(Times::default(), reliable)
+    }
+
+    fn respond(status: u16, text: &'static str) -> ServerInput {
+        ServerInput::Respond { status, message: bytes(text) }
+    }
+
+    #[test]
+    fn a_new_invite_gets_no_automatic_100() {
+        // RFC 3261 §17.2.1 wants 100 after 200 ms; ours is sent by the owner, once the call is recorded.
+        let mut invite = server(false);
+        assert_eq!(invite.poll_timeout(), None);
+        assert_eq!(handle(&mut invite, 500, ServerInput::Retransmission), []);
+        assert_eq!(handle(&mut invite, 501, respond(100, "100")), [send("100")]);
+    }
+
+    #[test]
+    fn a_retransmitted_invite_gets_the_last_provisional() {
+        // RFC 3261 §17.2.1.
+        let mut invite = server(false);
+        handle(&mut invite, 0, respond(100, "100"));
+        handle(&mut invite, 10, respond(180, "180"));
+        assert_eq!(handle(&mut invite, 500, ServerInput::Retransmission), [send("180")]);
+        assert_eq!(handle(&mut invite, 1500, ServerInput::Retransmission), [send("180")]);
+        assert!(!invite.is_final());
+    }
+
+    #[test]
+    fn timer_g_repeats_a_refusal_from_t1_doubling_to_t2_and_timer_h_gives_up() {
+        // RFC 3261 §17.2.1: G at T1, min(2·T1, T2), …; H at 64·T1.
+        let mut invite = server(false);
+        assert_eq!(handle(&mut invite, 0, respond(486, "486")), [send("486")]);
+        let ladder = run(&mut invite, 60_000);
+        let sends = [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+        assert_eq!(send_times(&ladder), sends);
+        let end = [(32_000, Output::TimedOut(Timer::H)), (32_000, Output::Terminated)];
+        assert_eq!(ladder[sends.len()..], end);
+        assert!(invite.is_terminated());
+    }
+
+    #[test]
+    fn timer_g_is_not_used_over_tcp_but_timer_h_is() {
+        // RFC 3261 §17.2.1: G only over unreliable transports, H over all.
+        let mut invite = server(true);
+        handle(&mut invite, 0, respond(486, "486"));
+        let ladder = run(&mut invite, 60_000);
+        assert_eq!(ladder, [(32_000, Output::TimedOut(Timer::H)), (32_000, Output::Terminated)]);
+    }
+
+    #[test]
+    fn an_ack_ends_retransmission_and_timer_i_lingers_for_t4() {
+        // RFC 3261 §17.2.1: Confirmed absorbs ACKs for T4.
+        let mut invite = server(false);
+        handle(&mut invite, 0, respond(486, "486"));
+        assert_eq!(handle(&mut invite, 100, ServerInput::Ack), [Output::Acknowledged]);
+        assert_eq!(handle(&mut invite, 200, ServerInput::Ack), []);
+        assert_eq!(handle(&mut invite, 300, ServerInput::Retransmission), []);
+        assert_eq!(run(&mut invite, 60_000), [(5100, Output::Terminated)]);
+    }
+
+    #[test]
+    fn timer_i_is_nought_over_tcp() {
+        let mut invite = server(true);
+        handle(&mut invite, 0, respond(486, "486"));
+        assert_eq!(handle(&mut invite, 100, ServerInput::Ack), [Output::Acknowledged, Output::Terminated]);
+    }
+
+    #[test]
+    fn a_retransmitted_invite_gets_the_refusal_at_once() {
+        // RFC 3261 §17.2.1, Completed.
+        let mut invite = server(true);
+        handle(&mut invite, 0, respond(404, "404"));
+        assert_eq!(handle(&mut invite, 10, ServerInput::Retransmission), [send("404")]);
+    }
+
+    #[test]
+    fn after_a_2xx_invites_are_absorbed_acks_reported_and_timer_l_ends_it() {
+        // RFC 6026 §7.1: Accepted for 64·T1, over every transport.
+        for reliable in [false, true] {
+            let mut invite = server(reliable);
+            assert_eq!(handle(&mut invite, 0, respond(200, "200")), [send("200")]);
+            assert_eq!(handle(&mut invite, 400, ServerInput::Retransmission), []);
+            assert_eq!(handle(&mut invite, 500, respond(200, "200")), [send("200")]);
+            assert_eq!(handle(&mut invite, 600, respond(486, "486")), []);
+            assert_eq!(handle(&mut invite, 700, ServerInput::Ack), [Output::Acknowledged]);
+            assert_eq!(handle(&mut invite, 800, ServerInput::Ack), [Output::Acknowledged]);
+            assert_eq!(run(&mut invite, 60_000), [(32_000, Output::Terminated)]);
+        }
+    }
+
+    #[test]
+    fn a_transport_error_is_told_and_the_transaction_goes_on() {
+        // RFC 6026 §7.1, the amended figure 7.
+        let mut invite = server(false);
+        assert_eq!(handle(&mut invite, 0, ServerInput::TransportError), [Output::TransportFailed]);
+        handle(&mut invite, 1, respond(500, "500"));
+        assert_eq!(handle(&mut invite, 2, ServerInput::TransportError), [Output::TransportFailed]);
+        assert_eq!(handle(&mut invite, 3, ServerInput::Retransmission), [send("500")]);
+    }
+
+    #[test]
+    fn a_successor_repeats_what_the_predecessor_may_have_said() {
+        let mut fresh = InviteServer::resume(at(0), Times::default(), false, None);
+        assert_eq!(drain(&mut fresh), []);
+        let mut ringing = InviteServer::resume(at(0), Times::default(), false, Some((180, bytes("180"))));
+        assert_eq!(drain(&mut ringing), [send("180")]);
+        assert_eq!(handle(&mut ringing, 20, ServerInput::Retransmission), [send("180")]);
+        let mut refused = InviteServer::resume(at(0), Times::default(), false, Some((486, bytes("486"))));
+        assert_eq!(drain(&mut refused), [send("486")]);
+        assert_eq!(run(&mut refused, 600), [(500, send("486"))]);
+    }
+
+    #[test]
+    fn a_late_shell_repeats_once_not_in_bursts() {
+        let mut invite = server(false);
+        handle(&mut invite, 0, respond(486, "486"));
+        invite.handle_timeout(at(20_000));
+        assert_eq!(drain(&mut invite), [send("486")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_course_ends_by_timer(course in any_course(any_server_input()), reliable: bool) {
+            let mut invite = server(reliable);
+            let mut outputs = batter(&mut invite, course);
+            // Only its owner can end a transaction that it never answered.
+            invite.handle(at(240_000), respond(500, "500"));
+            outputs.extend(drain(&mut invite));
+            assert_ends(&mut invite, outputs);
+        }
+    }
+}

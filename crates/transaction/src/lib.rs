@@ -27,6 +27,8 @@ mod deadlines;
 mod invite_client;
 mod invite_server;
 mod key;
+#[cfg(test)]
+mod ladder;
 mod non_invite_client;
 mod non_invite_server;
 mod times;

@@ -117,3 +117,85 @@ impl Machine for NonInviteServer {
         self.deadlines.next()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ladder::*;
+
+    fn server(reliable: bool) -> NonInviteServer {
+        NonInviteServer::new(Times::default(), reliable)
+    }
+
+    fn respond(status: u16, text: &'static str) -> ServerInput {
+        ServerInput::Respond { status, message: bytes(text) }
+    }
+
+    #[test]
+    fn before_any_answer_a_retransmission_is_absorbed() {
+        // RFC 3261 §17.2.2, Trying.
+        let mut request = server(false);
+        assert_eq!(handle(&mut request, 500, ServerInput::Retransmission), []);
+        assert_eq!(request.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_retransmission_gets_the_last_provisional_then_the_final() {
+        // RFC 3261 §17.2.2, Proceeding and Completed.
+        let mut request = server(false);
+        assert_eq!(handle(&mut request, 0, respond(100, "100")), [send("100")]);
+        assert_eq!(handle(&mut request, 500, ServerInput::Retransmission), [send("100")]);
+        assert_eq!(handle(&mut request, 600, respond(200, "200")), [send("200")]);
+        assert_eq!(handle(&mut request, 700, ServerInput::Retransmission), [send("200")]);
+        assert_eq!(handle(&mut request, 800, respond(500, "500")), []);
+        assert_eq!(handle(&mut request, 900, ServerInput::Retransmission), [send("200")]);
+        assert_eq!(handle(&mut request, 950, ServerInput::Ack), []);
+    }
+
+    #[test]
+    fn timer_j_keeps_the_answer_for_64_t1() {
+        // RFC 3261 §17.2.2: J is 64·T1 over UDP.
+        let mut request = server(false);
+        handle(&mut request, 1000, respond(200, "200"));
+        assert_eq!(run(&mut request, 60_000), [(33_000, Output::Terminated)]);
+        assert_eq!(handle(&mut request, 33_001, ServerInput::Retransmission), []);
+    }
+
+    #[test]
+    fn timer_j_is_nought_over_tcp() {
+        let mut request = server(true);
+        assert_eq!(handle(&mut request, 0, respond(200, "200")), [send("200"), Output::Terminated]);
+        assert!(request.is_final() && request.is_terminated());
+    }
+
+    #[test]
+    fn a_transport_error_ends_it() {
+        // RFC 3261 §17.2.2 and §17.2.4.
+        let mut request = server(false);
+        handle(&mut request, 0, respond(200, "200"));
+        let end = [Output::TransportFailed, Output::Terminated];
+        assert_eq!(handle(&mut request, 1, ServerInput::TransportError), end);
+        assert_eq!(handle(&mut request, 2, ServerInput::TransportError), []);
+    }
+
+    #[test]
+    fn a_successor_repeats_what_the_predecessor_may_have_said() {
+        let mut bye = NonInviteServer::resume(at(0), Times::default(), false, Some((200, bytes("200"))));
+        assert_eq!(drain(&mut bye), [send("200")]);
+        assert_eq!(handle(&mut bye, 1, ServerInput::Retransmission), [send("200")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_course_ends_by_timer(course in any_course(any_server_input()), reliable: bool) {
+            let mut request = server(reliable);
+            let mut outputs = batter(&mut request, course);
+            // Only its owner can end a transaction that it never answered.
+            request.handle(at(240_000), respond(500, "500"));
+            outputs.extend(drain(&mut request));
+            assert_ends(&mut request, outputs);
+        }
+    }
+}
