@@ -1,9 +1,32 @@
 //! What the tests of the whole share: real nodes as processes, real peers, and the workspace's own source.
 //!
+//! - [`node`]: one `banyan server` in a process of its own, with [`place`] (addresses that nobody else uses),
+//!   [`http`] (its API) and [`record`] (what its call detail records say);
+//! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
+//! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads.
 //!
 //! Absent by design: anything that a product crate could use. Nothing depends on this crate.
 
+pub mod baresip;
+pub mod http;
 pub mod manifest;
+pub mod node;
+pub mod place;
+pub mod process;
 pub mod ratchet;
+pub mod record;
+pub mod sipp;
 pub mod source;
+pub mod tone;
+pub mod wait;
+
+/// Whether this run is `cargo xtask prove`: full lengths instead of short ones.
+pub fn proving() -> bool {
+    std::env::var_os("BANYAN_PROVE").is_some()
+}
+
+/// The short length, or the full one under `cargo xtask prove`.
+pub fn length<T>(short: T, full: T) -> T {
+    if proving() { full } else { short }
+}
