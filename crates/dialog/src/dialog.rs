@@ -178,6 +178,14 @@ impl Dialog {
         Ok(dialog)
     }
 
+    /// The early dialog that another answer to the same INVITE of the peer's opens, under a To tag of its own
+    /// (RFC 3261 §12.1: one INVITE, many early dialogs).
+    pub fn sibling(&self, local_tag: &str) -> Dialog {
+        let mut sibling = self.clone();
+        sibling.state.local_tag = local_tag.into();
+        sibling
+    }
+
     /// The dialog that a response to our INVITE opens (RFC 3261 §12.1.2). Follow with
     /// [`receive_response`](Dialog::receive_response) of the same response; [`Forks`](crate::Forks) does both.
     pub fn from_response(

@@ -192,8 +192,9 @@ impl Dialog {
         Ok(Received::Prack)
     }
 
-    /// We answered the peer's request. `has_sdp`: the response carries a session description. Reliable provisional
-    /// responses go through [`send_provisional`](Dialog::send_provisional) instead.
+    /// Our answer to the peer's request is decided: the state is what must be recorded before it is sent.
+    /// `has_sdp`: it carries a session description. Reliable provisional responses go through
+    /// [`send_provisional`](Dialog::send_provisional) instead.
     pub fn responded(&mut self, now: Instant, method: Method<'_>, status: u16, has_sdp: bool) {
         match (method, status) {
             // A provisional promises nothing: its description is a preview of the answer (§13.2.1).
@@ -248,6 +249,14 @@ impl Dialog {
         self.target_offered = None;
         if self.state.confirmed {
             self.session_offered = None;
+        }
+    }
+
+    /// At a successor: our 2xx to the first INVITE goes out again, and its ACK is awaited.
+    pub fn await_ack(&mut self) {
+        self.ack_awaited = Some(self.state.invite_cseq);
+        if !self.state.invite_offered {
+            self.offer.made(true, Carrier::Invite);
         }
     }
 

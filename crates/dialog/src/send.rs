@@ -27,7 +27,7 @@ pub enum Answered {
         /// The wait.
         retry_after: Duration,
     },
-    /// 422 to a refresh, to be tried again at once with this Min-SE; given once (RFC 4028 §7.3).
+    /// 422: the owner sends the same again at once, with this Min-SE; given once (RFC 4028 §7.3).
     IntervalTooSmall {
         /// The Min-SE, already in what [`Dialog::write_session_request`] writes.
         min_se_s: u32,
@@ -54,7 +54,9 @@ impl Dialog {
             }
             Method::Prack if has_sdp && self.offer.ours() => Err(NotNow::OfferPending),
             Method::Bye if self.state.role == Role::Uas && !self.state.confirmed => Err(NotNow::Early),
-            Method::Bye if self.ack_awaited.is_some() => Err(NotNow::AckAwaited),
+            Method::Bye if self.state.role == Role::Uas && self.ack_awaited == Some(self.state.invite_cseq) => {
+                Err(NotNow::AckAwaited)
+            }
             _ => Ok(()),
         }
     }
@@ -64,6 +66,7 @@ impl Dialog {
         match method {
             Method::Invite => {
                 self.ours = Some(Invite { cseq, offered: has_sdp, exchanged: false });
+                self.state.provisional.received = 0; // Each INVITE has an RSeq space of its own (RFC 3262 §3).
                 self.session_asked = self.session_request();
                 if has_sdp {
                     self.offer.made(true, Carrier::Invite);
@@ -141,8 +144,8 @@ impl Dialog {
         }
     }
 
-    /// A request of ours got no response, or the transport failed: as 408 or 503 (RFC 3261 §8.1.3.1).
-    pub fn request_failed(&mut self, now: Instant, method: Method<'_>) -> Answered {
+    /// A request of ours got no response (`status` 408), or the transport failed (503; RFC 3261 §8.1.3.1).
+    pub fn request_failed(&mut self, now: Instant, method: Method<'_>, status: u16) -> Answered {
         match method {
             Method::Invite => {
                 self.ours = None;
@@ -156,7 +159,7 @@ impl Dialog {
             _ => {} // Nothing of the dialog waits for other methods.
         }
         self.refresh_again(now);
-        Answered::Gone
+        verdict(status)
     }
 
     fn provisional(&mut self, response: &Message<'_>, cseq: u32, has_sdp: bool) -> Answered {
