@@ -1,1 +1,26 @@
-//! node: see ARCHITECTURE.md.
+//! A whole node in any world: actors around the pure machines, supervision, the switch, the timer wheel,
+//! admission, drain and restart.
+//!
+//! One current-thread runtime carries signalling, actors and consensus; a SIP datagram crosses no thread.
+//! Everything outside comes through the seams of `env` and [`Resolve`], gathered in [`World`]; the folder
+//! `world` holds the production ones. So the simulation runs this very code.
+//!
+//! Absent by design: SIP policy (`trunk`), call logic (`call`), replication (`cluster`). Nothing here
+//! decides what a call does; it carries inputs to machines and their outputs to the world.
+
+mod clock;
+pub mod relay;
+pub mod world;
+
+pub use clock::SystemClock;
+pub use world::World;
+
+use std::net::SocketAddr;
+
+use env::BoxFuture;
+
+/// Names to addresses.
+pub trait Resolve: Send + Sync + 'static {
+    /// The addresses of a host name, best first; none if it has none.
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>>;
+}
