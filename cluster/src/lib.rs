@@ -1,1 +1,16 @@
-//! cluster: see ARCHITECTURE.md.
+//! What the nodes agree on: the replicated [`State`], the log that carries it, and the stream in which each
+//! node proposes.
+//!
+//! A cluster of one runs the path of a cluster of three: a proposal becomes an entry of the log, the log makes
+//! it durable, a quorum (here: itself) commits it, `apply` changes the state, and the outcome returns to
+//! whoever proposed. There is no fast path beside it.
+//!
+//! Absent by design: SIP. openraft is named only in `raft/`, bincode only in `codec.rs`.
+
+pub mod codec;
+pub mod command;
+pub mod log;
+pub mod state;
+
+pub use command::{Batch, Boot, Booted, Command, Held, Outcome, Stamped, Verdict};
+pub use state::{Delta, State, Usage};

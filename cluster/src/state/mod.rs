@@ -1,0 +1,174 @@
+//! The replicated state: the same on every node at the same index of the log.
+//!
+//! `apply` knows the batch, the leader's time on it, and nothing else: no clock, no chance, no I/O, no floats,
+//! ordered maps only.
+
+mod apply;
+mod cdrs;
+mod digest;
+mod invites;
+mod nodes;
+mod slots;
+mod snapshot;
+mod windows;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use call::{CallId, CallRecord, Cdr, Epoch, HomeId, Incarnation, NodeId};
+use machine::ClusterTime;
+use serde::{Deserialize, Serialize};
+use trunk::{Name, Resources, Scope, Side};
+
+pub use snapshot::SnapshotError;
+
+/// Everything that a quorum holds.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    time: ClusterTime,
+    resources: Arc<Resources>,
+    nodes: BTreeMap<NodeId, Node>,
+    homes: BTreeMap<HomeId, Home>,
+    /// Which node lived each incarnation; the last is the newest.
+    incarnations: BTreeMap<Incarnation, NodeId>,
+    calls: BTreeMap<CallId, Arc<CallRecord>>,
+    slots: slots::Slots,
+    windows: BTreeMap<Name, windows::Windows>,
+    invites: invites::Invites,
+    cdrs: cdrs::Cdrs,
+    /// Calls, CDRs, resources, nodes and windows; slots keep their own.
+    digest: u64,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What the node file calls it.
+    pub name: String,
+    /// Its present life.
+    pub incarnation: Incarnation,
+    /// Drawn by that life.
+    nonce: u64,
+    /// The last batch of that life that was applied.
+    seq: u64,
+    /// CDRs up to this number are on its disk.
+    pub cdrs_durable: u64,
+}
+
+/// A service address that calls belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// Its name.
+    pub name: Name,
+    /// Who holds it.
+    pub holder: NodeId,
+    /// How often it changed hands.
+    pub epoch: Epoch,
+}
+
+/// What a batch changed, for metrics, CDR files and the simulation's invariants.
+#[derive(Clone, Debug)]
+pub enum Delta {
+    /// A call was admitted or changed.
+    Call(Arc<CallRecord>),
+    /// A call is over.
+    CallEnded(CallId),
+    /// A CDR was made, with its number.
+    Cdr(u64, Arc<Cdr>),
+    /// The resources changed.
+    Resources(Arc<Resources>),
+    /// A node booted; its homes have new epochs.
+    Booted(NodeId),
+}
+
+/// How much of a trunk's or gateway's limits is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Slots held.
+    pub concurrent: u32,
+    /// Calls admitted in the minute, as far back as its limit makes us look.
+    pub minute: u32,
+    /// In the hour, by its buckets.
+    pub hour: u32,
+    /// In the day, by its buckets.
+    pub day: u32,
+    /// In the week, by its buckets.
+    pub week: u32,
+}
+
+impl State {
+    /// The leader's time on the last batch.
+    pub fn time(&self) -> ClusterTime {
+        self.time
+    }
+
+    /// What operators have put in place.
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// A live call.
+    pub fn call(&self, id: CallId) -> Option<&Arc<CallRecord>> {
+        self.calls.get(&id)
+    }
+
+    /// The live calls, oldest first within an incarnation.
+    pub fn calls(&self) -> impl ExactSizeIterator<Item = &Arc<CallRecord>> {
+        self.calls.values()
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// The homes.
+    pub fn homes(&self) -> impl ExactSizeIterator<Item = (HomeId, &Home)> {
+        self.homes.iter().map(|(id, home)| (*id, home))
+    }
+
+    /// A home.
+    pub fn home(&self, id: HomeId) -> Option<&Home> {
+        self.homes.get(&id)
+    }
+
+    /// The node that admitted a call, or would have.
+    pub fn node_of(&self, call: CallId) -> Option<NodeId> {
+        self.incarnations.get(&call.incarnation()).copied()
+    }
+
+    /// CDRs that too few nodes have on disk, by number.
+    pub fn cdrs(&self) -> impl ExactSizeIterator<Item = (u64, &Arc<Cdr>)> {
+        self.cdrs.iter()
+    }
+
+    /// How many CDRs were ever made: the number of the last one.
+    pub fn cdrs_made(&self) -> u64 {
+        self.cdrs.made()
+    }
+
+    /// How much of a scope's limits is in use.
+    pub fn usage(&self, scope: &Scope) -> Usage {
+        let [minute, hour, day, week] = match scope {
+            Scope::Trunk(name) => self.windows.get(name).map_or([0; 4], |w| w.counts(self.time)),
+            Scope::Gateway(_) => [0; 4],
+        };
+        Usage { concurrent: self.slots.used(scope) as u32, minute, hour, day, week }
+    }
+
+    /// Every slot that is held.
+    pub fn slots(&self) -> impl Iterator<Item = (&Scope, CallId, Side)> {
+        self.slots.iter().flat_map(|(scope, held)| held.iter().map(move |(call, side)| (scope, *call, *side)))
+    }
+
+    /// How many INVITEs are remembered.
+    pub fn invites(&self) -> usize {
+        self.invites.len()
+    }
+
+    /// The digest of the state: equal on all replicas at the same index. Kept up to date change by change;
+    /// [`State::full_digest`] looks at every byte.
+    pub fn digest(&self) -> u64 {
+        self.digest.wrapping_add(self.slots.digest)
+    }
+}
