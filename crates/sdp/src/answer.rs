@@ -76,3 +76,40 @@ fn share_codec(offered: &Media<'_>, answered: &Media<'_>) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(offer: &str, answer: &str) -> Result<(), AnswerError> {
+        let body = |media: &str| format!("v=0\no=- 1 1 IN IP4 h\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\n{media}");
+        let (offer, answer) = (body(offer), body(answer));
+        let read = |body: &'static str| Session::parse(body.as_bytes()).expect("valid");
+        check_answer(&read(offer.leak()), &read(answer.leak()))
+    }
+
+    #[test]
+    fn an_answer_has_the_offers_streams_in_its_order() {
+        let (audio, video) = ("m=audio 4000 RTP/AVP 0 8\n", "m=video 4002 RTP/AVP 31\n");
+        let both = format!("{audio}{video}");
+        assert_eq!(check(&both, &both), Ok(()));
+        assert_eq!(check(&both, audio), Err(AnswerError::Count { offered: 2, answered: 1 }));
+        assert_eq!(check(&both, &format!("{video}{audio}")), Err(AnswerError::Kind { index: 0 }));
+        assert_eq!(check(audio, "m=audio 9 RTP/SAVP 0\n"), Err(AnswerError::Kind { index: 0 }));
+    }
+
+    #[test]
+    fn a_refusal_fits_anything_and_a_refused_stream_cannot_be_accepted() {
+        assert_eq!(check("m=audio 4000 RTP/AVP 0\n", "m=audio 0 RTP/AVP 18\n"), Ok(()));
+        let refused = check("m=audio 0 RTP/AVP 0\n", "m=audio 4000 RTP/AVP 0\n");
+        assert_eq!(refused, Err(AnswerError::Refused { index: 0 }));
+    }
+
+    #[test]
+    fn an_accepted_stream_takes_an_offered_codec_under_any_number() {
+        let offer = "m=audio 4000 RTP/AVP 0 97\na=rtpmap:97 iLBC/8000\n";
+        assert_eq!(check(offer, "m=audio 9 RTP/AVP 0\n"), Ok(()));
+        assert_eq!(check(offer, "m=audio 9 RTP/AVP 99\na=rtpmap:99 ilbc/8000\n"), Ok(()));
+        assert_eq!(check(offer, "m=audio 9 RTP/AVP 8\n"), Err(AnswerError::NoCommonCodec { index: 0 }));
+    }
+}

@@ -301,3 +301,154 @@ fn choose(media: &Media<'_>, codecs: Codecs<'_>) -> Payloads {
     chosen.sort_by_key(|(rank, _)| *rank);
     chosen.into_iter().map(|(_, payload)| payload).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+    const ORIGIN: Origin = Origin { id: 77, version: 3, address: OURS };
+
+    fn rewrite(body: &str, rewrite: &Rewrite<'_>) -> Result<String, RewriteError> {
+        let session = Session::parse(body.as_bytes()).expect("valid");
+        session.rewritten(rewrite).map(|bytes| String::from_utf8(bytes).expect("text"))
+    }
+
+    fn anchored(ports: &[u16]) -> Rewrite<'_> {
+        let anchor = Some(Anchor { address: OURS, ports });
+        Rewrite { origin: Some(ORIGIN), anchor, codecs: Codecs::Keep }
+    }
+
+    #[test]
+    fn anchoring_moves_addresses_and_leaves_the_rest() {
+        let body = "v=0\r\no=alice 1 1 IN IP4 10.0.0.5\r\ns=A call\r\ni=about\r\nc=IN IP4 10.0.0.5\r\nb=AS:84\r\nt=0 0\r\n\
+            a=group:BUNDLE 0\r\na=X-unknown:1.2.3.4\r\n\
+            m=audio 4000 RTP/SAVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
+            a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+            a=rtcp:4001 IN IP4 10.0.0.5\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+            a=candidate:1 1 UDP 2130706431 10.0.0.5 4000 typ host\r\na=ptime:20\r\na=sendrecv\r\n\
+            m=image 4002 udptl t38\r\nc=IN IP4 10.0.0.6\r\na=T38FaxVersion:0\r\na=T38FaxUdpEC:t38UDPRedundancy\r\n";
+        let expected = "v=0\r\no=- 77 3 IN IP4 198.51.100.7\r\ns=A call\r\ni=about\r\nc=IN IP4 198.51.100.7\r\nb=AS:84\r\nt=0 0\r\n\
+            a=X-unknown:1.2.3.4\r\n\
+            m=audio 10000 RTP/SAVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
+            a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+            a=rtcp:10001 IN IP4 198.51.100.7\r\na=ptime:20\r\na=sendrecv\r\n\
+            m=image 10002 udptl t38\r\nc=IN IP4 198.51.100.7\r\na=T38FaxVersion:0\r\na=T38FaxUdpEC:t38UDPRedundancy\r\n";
+        assert_eq!(rewrite(body, &anchored(&[10_000, 10_002])), Ok(expected.to_owned()));
+        assert_eq!(rewrite(body, &anchored(&[10_000])), Err(RewriteError::NoPort { index: 1 }));
+    }
+
+    #[test]
+    fn ipv4_becomes_ipv6_where_our_side_is_ipv6() {
+        let body = "v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
+        let address: IpAddr = "2001:db8::7".parse().expect("literal");
+        let anchor = Some(Anchor { address, ports: &[10_000] });
+        let got = rewrite(
+            body,
+            &Rewrite { origin: Some(Origin { address, ..ORIGIN }), anchor, codecs: Codecs::Keep },
+        );
+        let expected =
+            "v=0\no=- 77 3 IN IP6 2001:db8::7\ns=-\nc=IN IP6 2001:db8::7\nt=0 0\nm=audio 10000 RTP/AVP 0\n";
+        assert_eq!(got, Ok(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_refused_stream_stays_refused() {
+        let body = "v=0\no=- 1 1 IN IP4 h\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=video 0 RTP/AVP 31\nm=audio 4000 RTP/AVP 0\n";
+        let got = rewrite(body, &anchored(&[10_000, 10_002])).expect("ports enough");
+        assert!(got.contains("m=video 0 RTP/AVP 31\nm=audio 10002 RTP/AVP 0\n"), "{got}");
+    }
+
+    #[test]
+    fn fr38_direct_media_leaves_every_address() {
+        let body = "v=0\r\no=alice 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\na=candidate:1 1 UDP 1 10.0.0.5 4000 typ host\r\n";
+        assert_eq!(rewrite(body, &Rewrite::default()), Ok(body.to_owned()));
+        // Its twin, anchored, shows none of the peer's.
+        assert!(!rewrite(body, &anchored(&[10_000])).expect("ports enough").contains("10.0.0.5"));
+    }
+
+    fn codecs(rewriting: Codecs<'_>, formats: &str) -> Result<String, RewriteError> {
+        let body = format!(
+            "v=0\no=- 1 1 IN IP4 h\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 4000 RTP/AVP {formats}\n\
+             a=rtpmap:8 PCMA/8000\na=rtpmap:96 opus/48000/2\na=fmtp:96 useinbandfec=1\n\
+             a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\na=rtcp-fb:* nack\na=maxptime:40\n"
+        );
+        let got = rewrite(&body, &Rewrite { codecs: rewriting, ..Rewrite::default() })?;
+        Ok(got.split_once("m=audio 4000 RTP/AVP ").expect("stream").1.to_owned())
+    }
+
+    #[test]
+    fn codecs_are_filtered_and_ordered_by_preference_and_dtmf_goes_with_them() {
+        let list = CodecList::new(["PCMA", "PCMU", "G729"]);
+        assert_eq!(
+            codecs(Codecs::Prefer(&list), "96 0 101 8"),
+            Ok("8 0 101\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\n\
+                a=rtcp-fb:* nack\na=maxptime:40\n"
+                .to_owned())
+        );
+        let opus = CodecList::new(["opus"]);
+        assert_eq!(
+            codecs(Codecs::Prefer(&opus), "96 0 101 8"),
+            Ok("96 101\na=rtpmap:96 opus/48000/2\na=fmtp:96 useinbandfec=1\na=rtpmap:101 telephone-event/8000\n\
+                a=fmtp:101 0-16\na=rtcp-fb:* nack\na=maxptime:40\n"
+                .to_owned())
+        );
+    }
+
+    #[test]
+    fn fl14_no_common_codec_is_an_error_even_if_dtmf_is_common() {
+        let list = CodecList::new(["G729"]);
+        assert_eq!(codecs(Codecs::Prefer(&list), "96 0 101 8"), Err(RewriteError::NoCommonCodec));
+        assert!(codecs(Codecs::Prefer(&list), "96 18").is_ok());
+    }
+
+    #[test]
+    fn a_new_offer_can_be_cut_down_to_what_was_negotiated() {
+        let got = codecs(Codecs::Only(&[0, 101]), "96 0 101 8").expect("PCMU stays");
+        assert!(got.starts_with("0 101\na=rtpmap:101"), "{got}");
+    }
+
+    #[test]
+    fn sharing_a_codec_is_about_streams_of_speech_that_exist() {
+        let shares = |media: &str, list: &[&str]| {
+            let body = format!("v=0\no=- 1 1 IN IP4 h\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\n{media}");
+            Session::parse(body.as_bytes())
+                .expect("valid")
+                .shares_codec(&CodecList::new(list.iter().copied()))
+        };
+        assert!(shares("m=audio 4000 RTP/AVP 0\n", &["PCMU"]));
+        assert!(!shares("m=audio 4000 RTP/AVP 0\n", &["PCMA"]));
+        assert!(shares("m=audio 0 RTP/AVP 0\nm=image 4000 udptl t38\n", &["PCMA"]));
+    }
+
+    proptest! {
+        /// Whatever can be read can be anchored, is read again, and names none of the peer's addresses.
+        #[test]
+        fn an_anchored_description_is_valid_and_only_ours(
+            tail in prop::collection::vec("[bka]=(rtpmap:8 PCMA/8000|rtcp:9 IN IP4 10.9.9.9|ice-x:1|[!-~]{1,9})", 0..8),
+            ports in prop::collection::vec(1..32_000_u16, 1..4),
+        ) {
+            let mut body = "v=0\r\no=- 1 1 IN IP4 10.9.9.9\r\ns=-\r\nc=IN IP4 10.9.9.9\r\nt=0 0\r\n".to_owned();
+            for port in &ports {
+                body.push_str(&format!("m=audio {port} RTP/AVP 8 0\r\n"));
+                for line in &tail {
+                    body.push_str(&format!("{line}\r\n"));
+                }
+            }
+            if let Ok(session) = Session::parse(body.as_bytes()) {
+                let ours: Vec<u16> = (0..ports.len() as u16).map(|i| 40_000 + i * 2).collect();
+                let out = session.anchored(&Anchor { address: OURS, ports: &ours }, ORIGIN).expect("ports enough");
+                let again = Session::parse(&out).expect("valid again");
+                prop_assert_eq!(again.media().len(), ports.len());
+                for (media, port) in again.media().iter().zip(ours) {
+                    let endpoint = media.endpoint().expect("address");
+                    prop_assert_eq!(endpoint.rtp, (OURS, port).into());
+                    prop_assert_eq!(endpoint.rtcp, (OURS, port + 1).into());
+                }
+                prop_assert!(!String::from_utf8_lossy(&out).contains("10.9.9.9"));
+            }
+        }
+    }
+}

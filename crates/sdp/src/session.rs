@@ -252,7 +252,15 @@ impl<'a> Reader<'a> {
                 self.timed = true;
             }
             b'a' => self.attribute(line).ok_or(malformed)?,
-            // u, i, e, p, b, r, z, k and v=0: nothing in them concerns a relay.
+            b'b' => {
+                // `<type>:<bandwidth>`
+                let bandwidth = line.value.split(|b| *b == b':').nth(1).and_then(number::<u64>);
+                bandwidth.filter(|_| !line.value.starts_with(b":")).ok_or(malformed)?;
+            }
+            // Repeat times take three words or more, time zones come in pairs.
+            b'r' if words(line.value).nth(2).is_none() => return Err(malformed),
+            b'z' if !words(line.value).count().is_multiple_of(2) => return Err(malformed),
+            // u, i, e, p, k and v=0: nothing in them concerns a relay.
             _ => {}
         }
         Ok(())
@@ -369,5 +377,243 @@ fn read_rtcp(value: &[u8]) -> Option<(u16, Option<std::net::IpAddr>)> {
     match Connection::address(network, words.next()?, words.next()?)? {
         Connection::Ip(ip) => Some((port, Some(ip))),
         Connection::Name => Some((port, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Endpoint, Transport};
+    use proptest::prelude::*;
+
+    /// The caller of RFC 4317 §2.1, F1 (two streams).
+    const OFFER: &[u8] = b"v=0\r\no=alice 2890844526 2890844526 IN IP4 host.atlanta.example.com\r\ns=\r\n\
+        c=IN IP4 192.0.2.3\r\nt=0 0\r\nm=audio 49170 RTP/AVP 0 8 97\r\na=rtpmap:0 PCMU/8000\r\n\
+        a=rtpmap:8 PCMA/8000\r\na=rtpmap:97 iLBC/8000\r\nm=video 51372 RTP/AVP 31 32\r\n\
+        a=rtpmap:31 H261/90000\r\na=rtpmap:32 MPV/90000\r\n";
+
+    /// A body with one stream, whose lines after `t=` are given.
+    fn with(session: &str, media: &str) -> Vec<u8> {
+        format!("v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\n{session}t=0 0\r\n{media}").into_bytes()
+    }
+
+    fn audio(session: &str, media: &str) -> Vec<u8> {
+        with(session, &format!("m=audio 4000 RTP/AVP 0\r\n{media}"))
+    }
+
+    #[test]
+    fn a_real_offer_is_read_stream_by_stream() {
+        let offer = Session::parse(OFFER).expect("RFC 4317");
+        assert_eq!(offer.origin(), PeerOrigin { id: b"2890844526", version: b"2890844526" });
+        let [audio, video] = offer.media() else { panic!("two streams") };
+        assert_eq!(
+            (audio.kind(), audio.transport(), audio.port()),
+            (MediaKind::Audio, Transport::Rtp, 49170)
+        );
+        let names: Vec<_> = audio.codecs().map(|codec| (codec.payload, codec.name)).collect();
+        assert_eq!(names, [(0, "PCMU"), (8, "PCMA"), (97, "iLBC")]);
+        assert_eq!(video.kind(), MediaKind::Video);
+        let at = |text: &str| text.parse().expect("address");
+        let expected = Endpoint { rtp: at("192.0.2.3:51372"), rtcp: at("192.0.2.3:51373") };
+        assert_eq!(video.endpoint(), Some(expected));
+    }
+
+    #[test]
+    fn a_streams_own_address_and_rtcp_port_win() {
+        let body = audio("c=IN IP4 192.0.2.1\r\n", "c=IN IP4 192.0.2.9\r\na=rtcp:53020 IN IP4 192.0.2.8\r\n");
+        let session = Session::parse(&body).expect("valid");
+        let endpoint = session.media()[0].endpoint().expect("address");
+        assert_eq!(endpoint.rtp.to_string(), "192.0.2.9:4000");
+        assert_eq!(endpoint.rtcp.to_string(), "192.0.2.8:53020");
+        let body = audio("", "c=IN IP6 2001:db8::1\r\na=rtcp:53020\r\n");
+        let session = Session::parse(&body).expect("valid");
+        let endpoint = session.media()[0].endpoint().expect("address");
+        assert_eq!(endpoint.rtp.to_string(), "[2001:db8::1]:4000");
+        assert_eq!(endpoint.rtcp.to_string(), "[2001:db8::1]:53020");
+    }
+
+    #[test]
+    fn directions_come_from_the_stream_else_the_session_else_both_ways() {
+        let c = "c=IN IP4 192.0.2.1\r\n";
+        for (session, media, expected) in [
+            ("", "", Direction::SendRecv),
+            ("", "a=sendonly\r\n", Direction::SendOnly),
+            ("a=inactive\r\n", "", Direction::Inactive),
+            ("a=inactive\r\n", "a=recvonly\r\n", Direction::RecvOnly),
+        ] {
+            let body =
+                format!("v=0\no=- 1 2 IN IP4 h\ns=-\n{c}t=0 0\n{session}m=audio 4000 RTP/AVP 0\n{media}");
+            let read = Session::parse(body.as_bytes()).expect("valid");
+            assert_eq!(read.media()[0].direction(), expected);
+            assert_eq!(read.holds(), !expected.receives());
+        }
+    }
+
+    #[test]
+    fn an_unspecified_address_is_the_old_hold() {
+        // RFC 3264 §8.4: c=0.0.0.0 means that neither RTP nor RTCP should be sent to the peer.
+        let body = audio("c=IN IP4 0.0.0.0\r\n", "");
+        let session = Session::parse(&body).expect("valid");
+        assert_eq!(session.media()[0].endpoint(), None);
+        assert_eq!(session.media()[0].direction(), Direction::SendOnly);
+        assert!(session.holds());
+        assert_eq!(session.check_relayable(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_relay_cannot_carry_is_said() {
+        for (session, media, expected) in [
+            ("c=IN IP4 media.example.com\r\n", "m=audio 4000 RTP/AVP 0\r\n", Unsupported::NamedAddress),
+            ("c=IN IP4 224.2.1.1/127\r\n", "m=audio 4000 RTP/AVP 0\r\n", Unsupported::Multicast),
+            ("c=IN IP4 192.0.2.1\r\n", "m=message 4000 TCP/MSRP *\r\n", Unsupported::Transport),
+        ] {
+            let body = with(session, media);
+            assert_eq!(Session::parse(&body).expect("valid").check_relayable(), Err(expected));
+            // A refused stream needs no path.
+            let body = with(session, &media.replace("4000", "0"));
+            assert_eq!(Session::parse(&body).expect("valid").check_relayable(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn fr37_the_grammar_of_rfc_4566_is_enforced() {
+        use ParseError::{ForbiddenByte, Malformed, Missing, NotALine, OutOfOrder, PayloadType};
+        let c = "c=IN IP4 192.0.2.1\r\n";
+        let m = "m=audio 4000 RTP/AVP 0\r\n";
+        for (body, expected) in [
+            (String::new(), Missing { kind: 'v' }),
+            (format!("v=1\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}"), Malformed { line: 1 }),
+            (format!("o=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}"), OutOfOrder { line: 1 }),
+            (format!("v=0\r\ns=-\r\n{c}t=0 0\r\n{m}"), Missing { kind: 'o' }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\n{c}t=0 0\r\n{m}"), Missing { kind: 's' }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}{m}"), Missing { kind: 't' }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nt=0 0\r\n{m}"), Missing { kind: 'c' }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nt=0 0\r\n{c}{m}"), OutOfOrder { line: 5 }),
+            (format!("v=0\r\nv=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}"), OutOfOrder { line: 2 }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\ng=x\r\n{c}t=0 0\r\n{m}"), OutOfOrder { line: 4 }),
+            (format!("v=0\r\no=- x 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}"), Malformed { line: 2 }),
+            (format!("v=0\r\no=- 1 2 IN IP4\r\ns=-\r\n{c}t=0 0\r\n{m}"), Malformed { line: 2 }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0\r\n{m}"), Malformed { line: 5 }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nm=audio\r\n"), Malformed { line: 6 }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nsilly\r\n"), NotALine { line: 6 }),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=a\0b\r\n{c}t=0 0\r\n{m}"), ForbiddenByte { line: 3 }),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nm=audio 65536 RTP/AVP 0\r\n"),
+                Malformed { line: 6 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nm=audio 4000 RTP/AVP\r\n"),
+                Malformed { line: 6 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nm=audio 4000 RTP/AVP 128\r\n"),
+                PayloadType { line: 6 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\nm=audio 4000 RTP/AVP 4294967296\r\n"),
+                PayloadType { line: 6 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}a=rtpmap:0\r\n"),
+                Malformed { line: 7 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}a=rtcp:nine\r\n"),
+                Malformed { line: 7 },
+            ),
+            (format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP4\r\nt=0 0\r\n{m}"), Malformed { line: 4 }),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP4 2001:db8::1\r\nt=0 0\r\n{m}"),
+                Malformed { line: 4 },
+            ),
+            (
+                format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP6 192.0.2.1\r\nt=0 0\r\n{m}"),
+                Malformed { line: 4 },
+            ),
+        ] {
+            assert_eq!(Session::parse(body.as_bytes()).map(drop), Err(expected), "{body}");
+        }
+        // The same with its mistake undone is read.
+        let good = format!("v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\n{c}t=0 0\r\n{m}");
+        assert!(Session::parse(good.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let streams = |n: usize| with("c=IN IP4 192.0.2.1\r\n", &"m=audio 4000 RTP/AVP 0\r\n".repeat(n));
+        assert!(Session::parse(&streams(MEDIA_MAX)).is_ok());
+        assert_eq!(Session::parse(&streams(MEDIA_MAX + 1)), Err(ParseError::TooManyMedia));
+        let formats =
+            |n: usize| with("c=IN IP4 192.0.2.1\r\n", &format!("m=audio 4000 RTP/AVP{}\r\n", " 0".repeat(n)));
+        assert!(Session::parse(&formats(FORMATS_MAX)).is_ok());
+        assert_eq!(Session::parse(&formats(FORMATS_MAX + 1)), Err(ParseError::TooManyFormats { line: 6 }));
+        let mut large = audio("c=IN IP4 192.0.2.1\r\n", "");
+        large.resize(BODY_MAX + 1, b'\n');
+        assert_eq!(Session::parse(&large), Err(ParseError::TooLarge));
+    }
+
+    #[test]
+    fn a_repeated_description_is_known_again() {
+        let one = audio("c=IN IP4 192.0.2.1\r\n", "a=sendrecv\r\n");
+        let renumbered = String::from_utf8(one.clone()).expect("text").replace("- 1 2 IN", "- 1 3 IN");
+        let held = String::from_utf8(one.clone())
+            .expect("text")
+            .replace("- 1 2 IN", "- 1 3 IN")
+            .replace("sendrecv", "sendonly");
+        let read = |body| Session::parse(body).expect("valid");
+        assert!(read(&one).repeats(&read(&one)));
+        assert!(read(renumbered.as_bytes()).repeats(&read(&one)));
+        assert!(!read(held.as_bytes()).repeats(&read(&one)));
+    }
+
+    #[test]
+    fn the_codec_of_an_answer_is_the_first_that_is_speech() {
+        let body = with(
+            "c=IN IP4 192.0.2.1\r\n",
+            "m=audio 4000 RTP/AVP 101 8\r\na=rtpmap:101 telephone-event/8000\r\n",
+        );
+        assert_eq!(first_codec(&body), Some("PCMA".to_owned()));
+        let body = with("c=IN IP4 192.0.2.1\r\n", "m=audio 0 RTP/AVP 8\r\nm=image 4000 udptl t38\r\n");
+        assert_eq!(first_codec(&body), Some("T38".to_owned()));
+        assert_eq!(first_codec(b"rubbish"), None);
+    }
+
+    proptest! {
+        /// Nothing that arrives can make us panic; what we read, sdp-types reads too, and alike.
+        #[test]
+        fn fr37_agrees_with_sdp_types(lines in prop::collection::vec(any_line(), 0..20)) {
+            let mut body = b"v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n".to_vec();
+            for line in lines {
+                body.extend_from_slice(line.as_bytes());
+                body.extend_from_slice(b"\r\n");
+            }
+            if let Ok(ours) = Session::parse(&body) {
+                let theirs = sdp_types::Session::parse(&body).expect("sdp-types reads what we read");
+                prop_assert_eq!(ours.media().len(), theirs.medias.len());
+                for (our, their) in ours.media().iter().zip(&theirs.medias) {
+                    prop_assert_eq!(our.port(), their.port);
+                    prop_assert_eq!(std::str::from_utf8(our.protocol).ok(), Some(their.proto.as_str()));
+                }
+            }
+        }
+
+        #[test]
+        fn fr37_no_bytes_make_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Session::parse(&body);
+        }
+    }
+
+    fn any_line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("m=audio 4000 RTP/AVP 0 8 101".to_owned()),
+            Just("m=image 5000 udptl t38".to_owned()),
+            Just("c=IN IP6 2001:db8::1".to_owned()),
+            Just("a=rtpmap:101 telephone-event/8000".to_owned()),
+            Just("a=sendonly".to_owned()),
+            Just("a=rtcp:4001".to_owned()),
+            "[a-z]=[ -~]{0,20}",
+            "m=(audio|video) [0-9]{1,6}(/[0-9])? [A-Z/]{3,8}( [0-9]{1,3}){0,3}",
+            "a=(rtpmap|fmtp|ptime|rtcp):[0-9a-z /]{0,12}",
+        ]
     }
 }
