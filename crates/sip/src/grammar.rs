@@ -6,7 +6,13 @@ use memchr::memchr;
 
 const TOKEN: u8 = 1;
 const SPACE: u8 = 2;
-const UNRESERVED: u8 = 4;
+const VALUE: u8 = 4;
+const HOST: u8 = 8;
+const URI: u8 = 16;
+const USER: u8 = 32;
+const PASSWORD: u8 = 64;
+/// What a list is split at, and what hides a comma.
+const LIST: u8 = 128;
 
 static CLASS: [u8; 256] = {
     let mut table = [0u8; 256];
@@ -24,7 +30,25 @@ static CLASS: [u8; 256] = {
         if c.is_ascii_alphanumeric()
             || matches!(c, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
         {
-            table[i] |= UNRESERVED;
+            table[i] |= USER | PASSWORD;
+        }
+        if c > b' ' && c != 0x7f && !matches!(c, b';' | b',' | b'"' | b'<' | b'>') {
+            table[i] |= VALUE;
+        }
+        if matches!(c, b',' | b'"' | b'<') {
+            table[i] |= LIST;
+        }
+        if c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_') {
+            table[i] |= HOST;
+        }
+        if c.is_ascii_graphic() && !matches!(c, b'<' | b'>' | b'"' | b'%') {
+            table[i] |= URI;
+        }
+        if matches!(c, b'&' | b'=' | b'+' | b'$' | b',') {
+            table[i] |= USER | PASSWORD;
+        }
+        if matches!(c, b';' | b'?' | b'/' | b'#') {
+            table[i] |= USER;
         }
         i += 1;
     }
@@ -43,10 +67,43 @@ pub(crate) fn is_space(byte: u8) -> bool {
     CLASS[usize::from(byte)] & SPACE != 0
 }
 
-/// One byte of `unreserved`: alphanumeric or mark.
+/// One byte of an unquoted parameter value. `gen-value` is a token or a host; what peers send besides
+/// (`@`, `/`, `=`, an IPv6 address without brackets, RFC 5118 §4.5) does no harm as long as it is no
+/// separator of ours.
 #[inline]
-pub(crate) fn is_unreserved(byte: u8) -> bool {
-    CLASS[usize::from(byte)] & UNRESERVED != 0
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & VALUE != 0
+}
+
+/// One byte of a host name. An underscore is none, but containers are named with it.
+#[inline]
+pub(crate) fn is_host_byte(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & HOST != 0
+}
+
+/// One visible byte of a URI that neither ends it nor escapes.
+#[inline]
+pub(crate) fn is_uri_byte(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & URI != 0
+}
+
+/// One byte of `user`, and the `#` that our numbers carry unescaped (tech prefixes; a digit of RFC 3966).
+#[inline]
+pub(crate) fn is_user_byte(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & USER != 0
+}
+
+/// One byte of `password`.
+#[inline]
+pub(crate) fn is_password_byte(byte: u8) -> bool {
+    CLASS[usize::from(byte)] & PASSWORD != 0
+}
+
+/// The first offset at or after `i` whose byte is not of this kind.
+#[inline]
+pub(crate) fn skip_while(bytes: &[u8], i: usize, kind: impl Fn(u8) -> bool) -> usize {
+    let left = rest(bytes, i);
+    i + left.iter().position(|b| !kind(*b)).unwrap_or(left.len())
 }
 
 /// A whole `token`: at least one byte, nothing else.
@@ -100,20 +157,14 @@ pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
 
 /// The first offset at or after `i` that is no white space.
 #[inline]
-pub(crate) fn skip_space(bytes: &[u8], mut i: usize) -> usize {
-    while i < bytes.len() && is_space(at(bytes, i)) {
-        i += 1;
-    }
-    i
+pub(crate) fn skip_space(bytes: &[u8], i: usize) -> usize {
+    skip_while(bytes, i, is_space)
 }
 
 /// The first offset at or after `i` that is no byte of a token.
 #[inline]
-pub(crate) fn skip_token(bytes: &[u8], mut i: usize) -> usize {
-    while i < bytes.len() && is_token_byte(at(bytes, i)) {
-        i += 1;
-    }
-    i
+pub(crate) fn skip_token(bytes: &[u8], i: usize) -> usize {
+    skip_while(bytes, i, is_token_byte)
 }
 
 /// The offset after the quoted string that opens at `i`; `None` where it never closes.
@@ -159,8 +210,9 @@ pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
 /// count (RFC 3261 §7.3.1). An unclosed quote or bracket makes the rest one value.
 pub(crate) fn split_value(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut i = 0;
-    while let Some(byte) = bytes.get(i) {
-        match byte {
+    loop {
+        i = skip_while(bytes, i, |b| CLASS[usize::from(b)] & LIST == 0);
+        match at(bytes, i) {
             b',' => return (trim(cut(bytes, 0, i)), Some(rest(bytes, i + 1))),
             b'"' => match skip_quoted(bytes, i) {
                 Some(next) => i = next,
@@ -170,7 +222,7 @@ pub(crate) fn split_value(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
                 Some(length) => i += length + 1,
                 None => break,
             },
-            _ => i += 1,
+            _ => break,
         }
     }
     (trim(bytes), None)

@@ -161,6 +161,11 @@ impl<'a> Message<'a> {
         All { name, headers: self.headers() }
     }
 
+    /// The lines of a header as they stand, without their CRLF.
+    pub(crate) fn lines(&self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        self.index().headers.iter().filter(move |e| e.id == name).map(|e| self.slice(e.line, e.end))
+    }
+
     /// How many lines a header has.
     pub fn count(&self, name: Name) -> usize {
         self.index().headers.iter().filter(|e| e.id == name).count()

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::grammar::{at, cut, is_space, is_token, rest, skip_quoted, skip_space, skip_token};
+use crate::grammar::{
+    at, cut, is_token, is_value_byte, rest, skip_quoted, skip_space, skip_token, skip_while,
+};
 
 /// The parameters of one header value, checked when the value was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,10 +23,21 @@ pub struct Param<'a> {
 
 impl<'a> Params<'a> {
     /// Reads `*(SEMI generic-param)` to the end of the bytes; `None` where that is not what they hold.
+    #[inline]
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Params<'a>> {
+        Params::parse_each(bytes, |_| Some(()))
+    }
+
+    /// As [`Params::parse`], showing each parameter on the way; what `each` refuses is malformed.
+    #[inline]
+    pub(crate) fn parse_each(
+        bytes: &'a [u8],
+        mut each: impl FnMut(Param<'a>) -> Option<()>,
+    ) -> Option<Params<'a>> {
         let mut left = bytes;
-        while let Some(next) = parse_one(left)? {
-            left = next.1;
+        while let Some((param, next)) = parse_one(left)? {
+            each(param)?;
+            left = next;
         }
         Some(Params { bytes })
     }
@@ -95,25 +108,16 @@ pub(crate) fn parse_one(bytes: &[u8]) -> Option<Option<(Param<'_>, &[u8])>> {
         return Some(Some((Param { name, value: None }, rest(bytes, equal))));
     }
     let from = skip_space(bytes, equal + 1);
-    let to = if at(bytes, from) == b'"' { skip_quoted(bytes, from)? } else { skip_value(bytes, from) };
+    let to = if at(bytes, from) == b'"' {
+        skip_quoted(bytes, from)?
+    } else {
+        skip_while(bytes, from, is_value_byte)
+    };
     let value = cut(bytes, from, to);
     if value.is_empty() {
         return None;
     }
     Some(Some((Param { name, value: Some(value) }, rest(bytes, to))))
-}
-
-/// `gen-value` is a token, a host or a quoted string; what peers send besides (`@`, `/`, `=`, an IPv6
-/// address without brackets, RFC 5118 §4.5) does no harm as long as it holds no separator of ours.
-#[inline]
-fn skip_value(bytes: &[u8], mut i: usize) -> usize {
-    while let Some(byte) = bytes.get(i) {
-        if is_space(*byte) || byte.is_ascii_control() || matches!(byte, b';' | b',' | b'"' | b'<' | b'>') {
-            break;
-        }
-        i += 1;
-    }
-    i
 }
 
 /// The text of a quoted string without its quotes and escapes; anything else as it stands

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::NameAddr;
+use crate::grammar::{rest, trim};
 use crate::message::after_first_value;
 use crate::via::{Rport, Via};
 use crate::writer::{Writer, push_number};
@@ -24,22 +25,20 @@ pub fn response_to<'o>(
     source: SocketAddr,
 ) -> Writer<'o> {
     let mut writer = Writer::response(out, status, reason);
-    let mut top = true;
-    for header in request.headers().filter(|h| h.id == Name::Via) {
-        match request.top_via() {
-            Ok(via) if top && !header.value.is_empty() => {
-                push_via(writer.buffer(), &via, after_first_value(header.value), source);
-                top = false;
-            }
-            _ => _ = writer.line(header.line),
+    let mut top = request.top_via().ok();
+    for line in request.lines(Name::Via) {
+        let value = header_value(line);
+        match top.take_if(|_| !value.is_empty()) {
+            Some(via) => push_via(writer.buffer(), &via, after_first_value(value), source),
+            None => _ = writer.line(line),
         }
     }
     writer.copy(request, Name::From);
-    for header in request.headers().filter(|h| h.id == Name::To) {
-        let untagged = NameAddr::parse(header.value).is_some_and(|to| !to.params.has(b"tag"));
+    for line in request.lines(Name::To) {
+        let untagged = NameAddr::parse(header_value(line)).is_some_and(|to| !to.params.has(b"tag"));
         match to_tag.filter(|_| untagged) {
-            None => _ = writer.line(header.line),
-            Some(tag) => _ = writer.line(header.line.trim_ascii_end()).tag(tag),
+            None => _ = writer.line(line),
+            Some(tag) => _ = writer.line(line.trim_ascii_end()).tag(tag),
         }
     }
     writer.copy(request, Name::CallId).copy(request, Name::CSeq);
@@ -48,6 +47,12 @@ pub fn response_to<'o>(
         writer.copy(request, Name::Timestamp);
     }
     writer
+}
+
+/// What stands after the colon of a header line.
+fn header_value(line: &[u8]) -> &[u8] {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    trim(rest(line, colon + 1))
 }
 
 impl Writer<'_> {

@@ -161,11 +161,14 @@ fn start_line(bytes: &[u8], start: usize) -> Result<Index, ParseError> {
         return Ok(index);
     }
     let method = skip_token(line, 0);
-    let last = memchr::memrchr(b' ', line).ok_or(ParseError::StartLine)?;
+    let last = match line.strip_suffix(b" SIP/2.0") {
+        Some(head) => head.len(),
+        None => memchr::memrchr(b' ', line).ok_or(ParseError::StartLine)?,
+    };
     let uri = cut(line, method + 1, last);
     let version = rest(line, last + 1);
     // Exactly one space on each side of the URI, none within, none at the end (§7.1).
-    if method == 0 || at(line, method) != b' ' || uri.is_empty() || uri.iter().any(|b| is_space(*b)) {
+    if method == 0 || at(line, method) != b' ' || uri.is_empty() || memchr2(b' ', b'\t', uri).is_some() {
         return Err(ParseError::StartLine);
     }
     if !is_sip_version(version) {

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use memchr::memchr;
 
 use crate::ParseError;
-use crate::grammar::{at, cut, is_unreserved, port, rest};
+use crate::grammar::{
+    at, cut, is_host_byte, is_password_byte, is_uri_byte, is_user_byte, port, rest, skip_while,
+};
 
 /// The scheme of a URI, which is case-insensitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +184,7 @@ fn parse_sip<'a>(uri: &mut Uri<'a>) -> Option<()> {
     };
     let end = memchr(b';', before).unwrap_or(before.len());
     (uri.headers, uri.params) = (headers, rest(before, end));
-    if !headers.is_none_or(|h| escaped(h, is_header_byte)) || !valid_params(uri.params) {
+    if !headers.is_none_or(|h| escaped(h, is_uri_byte)) || !valid_params(uri.params) {
         return None;
     }
     let hostport = cut(before, 0, end);
@@ -221,43 +223,30 @@ fn valid_params(params: &[u8]) -> bool {
     }
     params.split(|b| *b == b';').skip(1).all(|param| {
         let equal = memchr(b'=', param).unwrap_or(param.len());
-        equal > 0 && escaped(param, is_header_byte)
+        equal > 0 && escaped(param, is_uri_byte)
     })
 }
 
 /// `%` only before two hexadecimal digits, every other byte allowed by `allow`.
-fn escaped(bytes: &[u8], allow: fn(u8) -> bool) -> bool {
-    let mut left = bytes;
+#[inline]
+fn escaped(bytes: &[u8], allow: impl Fn(u8) -> bool) -> bool {
+    let mut i = 0;
     loop {
-        left = match left {
+        i = skip_while(bytes, i, |b| b != b'%' && allow(b));
+        match rest(bytes, i) {
             [] => return true,
-            [b'%', a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
-            [byte, tail @ ..] if *byte != b'%' && allow(*byte) => tail,
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => i += 3,
             _ => return false,
-        };
+        }
     }
 }
 
-/// `user`, and the `#` that our numbers carry unescaped (tech prefixes; RFC 3966 has it as a digit).
-fn is_user_byte(byte: u8) -> bool {
-    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/' | b'#')
-}
-
-fn is_password_byte(byte: u8) -> bool {
-    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',')
-}
-
-fn is_header_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"')
-}
-
-/// A name, an IPv4 address or a bracketed IPv6 address. An underscore is no letter of a host name, but
-/// containers are named with it.
+/// A name, an IPv4 address or a bracketed IPv6 address.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     match bytes {
         [] => false,
         [b'[', ..] => ip_address(bytes).is_some(),
-        _ => bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+        _ => skip_while(bytes, 0, is_host_byte) == bytes.len(),
     }
 }
 

@@ -279,13 +279,13 @@ fn refuse(message: &Message<'_>, cause: Cause) -> Verdict {
 
 fn check_request(message: &Message<'_>, rules: &Rules) -> Result<(), Cause> {
     let Some(method) = message.method() else { return Err(Cause::NotSip) };
-    check_common(message)?;
+    let top = check_common(message)?;
     let (_, cseq_method) = message.cseq()?;
     if cseq_method != method {
         return Err(ParseError::CSeqMethod.into());
     }
     // Transactions are found by branch (§17.2.3): the cookie alone would make one of many.
-    if message.top_via()?.has_empty_branch() {
+    if top.has_empty_branch() {
         return Err(ParseError::Branch.into());
     }
     once(message, Name::MaxForwards)?;
@@ -320,19 +320,23 @@ fn check_response(message: &Message<'_>) -> Result<(), Cause> {
 }
 
 /// What every message must have, once, in its grammar (§8.1.1).
-fn check_common(message: &Message<'_>) -> Result<(), Cause> {
-    bounded(message, Name::Via)?;
-    message.top_via()?;
-    for via in message.vias() {
-        via?;
+fn check_common<'a>(message: &Message<'a>) -> Result<Via<'a>, Cause> {
+    let mut top = None;
+    for (count, via) in message.vias().enumerate() {
+        let via = via?;
+        if count == VALUES_MAX {
+            return Err(ParseError::TooManyValues(Name::Via).into());
+        }
+        top.get_or_insert(via);
     }
+    let top = top.ok_or(ParseError::Missing(Name::Via))?;
     for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
         once(message, name)?;
     }
     message.from()?.parse_uri().map_err(|_| ParseError::Malformed(Name::From))?;
     message.to()?.parse_uri().map_err(|_| ParseError::Malformed(Name::To))?;
     message.call_id()?;
-    Ok(())
+    Ok(top)
 }
 
 fn once(message: &Message<'_>, name: Name) -> Result<(), ParseError> {

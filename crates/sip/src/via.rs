@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::grammar::{at, cut, is_token, port, rest, skip_space, skip_token, trim};
+use crate::grammar::{at, cut, is_host_byte, port, rest, skip_space, skip_token, skip_while, trim};
 use crate::params::Params;
 use crate::uri::{ip_address, is_host};
 
@@ -42,20 +42,22 @@ impl<'a> Via<'a> {
     /// Reads one Via value; `None` where it breaks the grammar.
     pub fn parse(value: &'a [u8]) -> Option<Via<'a>> {
         let (mut via, left) = Via::parse_sent_by(value)?;
-        via.params = Params::parse(left)?;
-        for param in via.params.iter() {
-            let name = param.name;
-            if name.eq_ignore_ascii_case(b"branch") {
-                via.branch = param.value;
-            } else if name.eq_ignore_ascii_case(b"received") {
-                via.received = param.value;
-            } else if name.eq_ignore_ascii_case(b"rport") {
-                via.rport = match param.value {
-                    None => Rport::Asked,
-                    Some(value) => Rport::Port(port(value)?),
-                };
+        let (mut branch, mut received, mut rport) = (None, None, Rport::Absent);
+        via.params = Params::parse_each(left, |param| {
+            match param.name.len() {
+                6 if param.name.eq_ignore_ascii_case(b"branch") => branch = param.value,
+                8 if param.name.eq_ignore_ascii_case(b"received") => received = param.value,
+                5 if param.name.eq_ignore_ascii_case(b"rport") => {
+                    rport = match param.value {
+                        None => Rport::Asked,
+                        Some(value) => Rport::Port(port(value)?),
+                    };
+                }
+                _ => {}
             }
-        }
+            Some(())
+        })?;
+        (via.branch, via.received, via.rport) = (branch, received, rport);
         Some(via)
     }
 
@@ -63,22 +65,12 @@ impl<'a> Via<'a> {
     /// answered; gives what follows them too.
     pub fn parse_sent_by(value: &'a [u8]) -> Option<(Via<'a>, &'a [u8])> {
         let raw = trim(value);
-        // sent-protocol = protocol-name SLASH protocol-version SLASH transport
-        let name = skip_token(raw, 0);
-        let slash = skip_space(raw, name);
-        let from = skip_space(raw, slash + 1);
-        let version = skip_token(raw, from);
-        let second = skip_space(raw, version);
-        let from_transport = skip_space(raw, second + 1);
-        let end = skip_token(raw, from_transport);
-        let transport = cut(raw, from_transport, end);
-        let sip = cut(raw, 0, name).eq_ignore_ascii_case(b"SIP");
-        let slashes = at(raw, slash) == b'/' && at(raw, second) == b'/';
-        let host_from = skip_space(raw, end);
-        if !sip || !slashes || version == from || !is_token(transport) || host_from == end {
-            return None;
-        }
-        let (host, port, left) = sent_by(rest(raw, host_from))?;
+        let (transport, end) = match raw.get(..12) {
+            // How nearly all write it; the rest of the grammar allows white space around each slash.
+            Some(b"SIP/2.0/UDP " | b"SIP/2.0/TCP " | b"SIP/2.0/TLS ") => (cut(raw, 8, 11), 11),
+            _ => sent_protocol(raw)?,
+        };
+        let (host, port, left) = sent_by(rest(raw, skip_space(raw, end)))?;
         let via = Via {
             raw,
             transport,
@@ -120,15 +112,27 @@ fn starts_with_cookie(branch: &[u8]) -> bool {
     branch.get(..MAGIC_COOKIE.len()).is_some_and(|head| head.eq_ignore_ascii_case(MAGIC_COOKIE))
 }
 
+/// `sent-protocol = protocol-name SLASH protocol-version SLASH transport`, then white space.
+fn sent_protocol(raw: &[u8]) -> Option<(&[u8], usize)> {
+    let name = skip_token(raw, 0);
+    let slash = skip_space(raw, name);
+    let from = skip_space(raw, slash + 1);
+    let version = skip_token(raw, from);
+    let second = skip_space(raw, version);
+    let transport = skip_space(raw, second + 1);
+    let end = skip_token(raw, transport);
+    let sip = cut(raw, 0, name).eq_ignore_ascii_case(b"SIP");
+    let slashes = at(raw, slash) == b'/' && at(raw, second) == b'/';
+    let spaced = skip_space(raw, end) > end;
+    (sip && slashes && version > from && end > transport && spaced).then(|| (cut(raw, transport, end), end))
+}
+
 /// `sent-by = host [ COLON port ]`, and what follows.
 fn sent_by(bytes: &[u8]) -> Option<(&[u8], Option<u16>, &[u8])> {
     let host_end = if at(bytes, 0) == b'[' {
         memchr::memchr(b']', bytes)? + 1
     } else {
-        bytes
-            .iter()
-            .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')))
-            .unwrap_or(bytes.len())
+        skip_while(bytes, 0, is_host_byte)
     };
     let host = cut(bytes, 0, host_end);
     if !is_host(host) {
@@ -139,10 +143,7 @@ fn sent_by(bytes: &[u8]) -> Option<(&[u8], Option<u16>, &[u8])> {
         return Some((host, None, rest(bytes, host_end)));
     }
     let from = skip_space(bytes, colon + 1);
-    let mut to = from;
-    while at(bytes, to).is_ascii_digit() {
-        to += 1;
-    }
+    let to = skip_while(bytes, from, |b| b.is_ascii_digit());
     Some((host, Some(port(cut(bytes, from, to))?), rest(bytes, to)))
 }
 

@@ -41,11 +41,15 @@ impl<'o> Writer<'o> {
 
     /// A header of any name.
     pub fn named(&mut self, name: &[u8], parts: &[&[u8]]) -> &mut Self {
-        push_line(self.out, name);
+        let from = self.out.len();
+        let length = parts.iter().fold(name.len() + 4, |sum, part| sum + part.len());
+        self.out.reserve(length);
+        self.out.extend_from_slice(name);
         self.out.extend_from_slice(b": ");
         for part in parts {
-            push_line(self.out, part);
+            self.out.extend_from_slice(part);
         }
+        keep_line(self.out, from);
         self.out.extend_from_slice(b"\r\n");
         self
     }
@@ -71,7 +75,12 @@ impl<'o> Writer<'o> {
 
     /// All lines of a header as they stand, in order, folds and compact names included.
     pub fn copy(&mut self, message: &Message<'_>, name: Name) -> &mut Self {
-        self.copy_where(message, |header| header.id == name)
+        if name != Name::ContentLength {
+            for line in message.lines(name) {
+                self.line(line);
+            }
+        }
+        self
     }
 
     /// All lines for which the rule holds, as they stand, in order. Content-Length is never copied.
@@ -120,12 +129,18 @@ impl<'o> Writer<'o> {
 }
 
 /// Pushes bytes that must stay within their line.
+fn push_line(out: &mut Vec<u8>, bytes: &[u8]) {
+    let from = out.len();
+    out.extend_from_slice(bytes);
+    keep_line(out, from);
+}
+
+/// What was pushed since `from` must stay within its line: a CR or LF becomes a space.
 #[inline]
-pub(crate) fn push_line(out: &mut Vec<u8>, bytes: &[u8]) {
-    if memchr2(b'\r', b'\n', bytes).is_none() {
-        out.extend_from_slice(bytes);
-    } else {
-        out.extend(bytes.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+fn keep_line(out: &mut [u8], from: usize) {
+    let Some(pushed) = out.get_mut(from..) else { return };
+    if memchr2(b'\r', b'\n', pushed).is_some() {
+        pushed.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
     }
 }
 
