@@ -1,7 +1,8 @@
 //! What the tests of the whole share: real nodes as processes, real peers, and the workspace's own source.
 //!
 //! - [`node`]: one `banyan server` in a process of its own, with [`place`] (addresses that nobody else uses),
-//!   [`http`] (its API) and [`record`] (what its call detail records say);
+//!   [`http`] (its API), [`resources`] (what it is told)
+//!   and [`record`] (what its call detail records say);
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads.
@@ -16,6 +17,7 @@ pub mod place;
 pub mod process;
 pub mod ratchet;
 pub mod record;
+pub mod resources;
 pub mod sipp;
 pub mod source;
 pub mod tone;

@@ -1,0 +1,14 @@
+//! Scenarios: a real `banyan server` between real peers. One binary, one module a subject, run one at a time
+//! (`cargo xtask test --only scenarios`); `cargo xtask prove` runs them at full length.
+//!
+//! `t10_` basic, `t30_` special, `t50_` faults.
+
+mod t10_demo;
+mod t10_load;
+mod t30_audio;
+mod t30_explain;
+mod t50_crash;
+mod t50_disk;
+mod t50_flood;
+mod t50_limit;
+mod t50_mistakes;
