@@ -102,7 +102,8 @@ impl Telephone {
     /// The longest recording of what it heard.
     pub fn heard(&self) -> Vec<i16> {
         let entries = fs::read_dir(self.dir.join("heard")).into_iter().flatten().flatten();
-        let recordings = entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with("-dec.wav"));
+        let recordings =
+            entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with("-dec.wav"));
         recordings.filter_map(|path| tone::read(&path).ok()).max_by_key(Vec::len).unwrap_or_default()
     }
 

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn chunks_are_joined() {
-        let bytes = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n";
+        let bytes =
+            b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n";
         let answer = parse(bytes).expect("an answer");
         assert_eq!(answer, Answer { status: 503, body: "abc".to_owned() });
     }

@@ -42,12 +42,14 @@ pub fn overlap_max<'a>(records: impl Iterator<Item = &'a Record>) -> i64 {
         .collect();
     edges.sort_unstable();
     let mut up = 0;
-    edges.iter().map(|(_, step)| {
-        up += step;
-        up
-    })
-    .max()
-    .unwrap_or(0)
+    edges
+        .iter()
+        .map(|(_, step)| {
+            up += step;
+            up
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time in UTC with milliseconds: `2026-11-21T05:30:00.123Z`.
@@ -84,7 +86,8 @@ mod tests {
 
     #[test]
     fn overlap_counts_calls_that_are_up_together() {
-        let (t0, t1, t2) = ("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z", "2026-01-01T00:00:02.000Z");
+        let (t0, t1, t2) =
+            ("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z", "2026-01-01T00:00:02.000Z");
         assert_eq!(overlap_max([call(t0, t1), call(t1, t2)].iter()), 1);
         assert_eq!(overlap_max([call(t0, t2), call(t1, t2)].iter()), 2);
         assert_eq!(overlap_max([].iter()), 0);

@@ -33,7 +33,13 @@ impl Sipp {
     }
 
     /// A caller at `local` whose calls go to `target`; `scenario` is `uac` (built in) or a file of `tests/scenarios`.
-    pub fn caller(dir: &Path, scenario: &str, local: SocketAddr, target: SocketAddr, transport: Transport) -> Self {
+    pub fn caller(
+        dir: &Path,
+        scenario: &str,
+        local: SocketAddr,
+        target: SocketAddr,
+        transport: Transport,
+    ) -> Self {
         let mut sipp = Self::new(dir, scenario, local, transport);
         sipp.command.arg(target.to_string());
         sipp
@@ -99,7 +105,13 @@ impl Running {
     /// With its errors when it does not end.
     pub fn finish(&mut self, patience: Duration) -> Counts {
         let ended = self.process.wait(patience);
-        assert!(ended.is_some(), "{} did not end within {} s:\n{}", self.name, patience.as_secs(), self.errors());
+        assert!(
+            ended.is_some(),
+            "{} did not end within {} s:\n{}",
+            self.name,
+            patience.as_secs(),
+            self.errors()
+        );
         self.counts()
     }
 

@@ -10,5 +10,4 @@ mod t30_explain;
 mod t50_crash;
 mod t50_disk;
 mod t50_flood;
-mod t50_limit;
 mod t50_mistakes;

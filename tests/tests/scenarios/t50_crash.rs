@@ -59,8 +59,14 @@ fn assert_kept(callers: &Running, records: &[Record]) {
     }
     let ids: BTreeSet<_> = records.iter().map(|record| record.text("id")).collect();
     assert_eq!(ids.len(), records.len(), "ids of records are distinct");
-    let twice: Vec<_> = by_call.iter().filter(|(_, records)| records.len() > 1).map(|(call, _)| *call).collect();
-    assert!(twice.is_empty(), "{} calls have more than one record, the first: {:?}", twice.len(), twice.first());
+    let twice: Vec<_> =
+        by_call.iter().filter(|(_, records)| records.len() > 1).map(|(call, _)| *call).collect();
+    assert!(
+        twice.is_empty(),
+        "{} calls have more than one record, the first: {:?}",
+        twice.len(),
+        twice.first()
+    );
 
     let logged = callers.logged();
     let answered: Vec<_> = calls_logged(&logged, "answered").collect();
@@ -73,7 +79,12 @@ fn assert_kept(callers: &Running, records: &[Record]) {
         }
     }
     let gone: Vec<_> = calls_logged(&logged, "gone").collect();
-    assert!(gone.is_empty(), "{} calls were up and then unknown (481), the first: {:?}", gone.len(), gone.first());
+    assert!(
+        gone.is_empty(),
+        "{} calls were up and then unknown (481), the first: {:?}",
+        gone.len(),
+        gone.first()
+    );
     for record in records {
         assert!(record.time_ms("ended_at").is_some(), "every record has an end: {}", record.0);
     }

@@ -140,7 +140,9 @@ fn last_segment(data: &Path) -> (PathBuf, Vec<u8>) {
 
 fn walk(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.flat_map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { vec![entry.path()] }).collect()
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { vec![entry.path()] })
+        .collect()
 }
 
 /// Starts the node in a mount namespace of its own whose data directory is a file system of this size.

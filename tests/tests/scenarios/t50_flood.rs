@@ -134,5 +134,8 @@ fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let maximum = limit.maximum.unwrap_or(u64::MAX).min(100_000);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(maximum), maximum: limit.maximum });
-    assert!(raised.is_ok() && maximum > CONNECTIONS as u64 + 200, "`ulimit -n` is {maximum}: too few for this test");
+    assert!(
+        raised.is_ok() && maximum > CONNECTIONS as u64 + 200,
+        "`ulimit -n` is {maximum}: too few for this test"
+    );
 }

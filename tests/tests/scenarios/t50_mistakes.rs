@@ -48,7 +48,8 @@ fn t50_a_wrong_resource_file_applies_nothing_and_exits_2() {
     let file = path.to_string_lossy().into_owned();
     for command in [vec!["check", &file], vec!["apply", "-f", &file]] {
         let output = node.banyan(&command);
-        let words = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let words =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(2), "{command:?}: {words}");
         assert!(words.contains("wrong.toml:8:1: "), "{command:?}: file:line:column: {words}");
         assert!(words.contains("concurrent"), "{command:?}: the nearest known key: {words}");
