@@ -163,8 +163,8 @@ impl Cdr {
             cdr.gateway = Some(name.clone());
         }
         if let Some(confirm) = answered {
-            cdr.codec_a = sdp::first_codec(&confirm.ingress.local_sdp);
-            cdr.codec_b = sdp::first_codec(&confirm.egress.remote_sdp);
+            cdr.codec_a = first_codec(&confirm.ingress.local_sdp);
+            cdr.codec_b = first_codec(&confirm.egress.remote_sdp);
         }
         cdr.ingress_quality = end.ingress_quality;
         cdr.egress_quality = end.egress_quality;
@@ -234,4 +234,10 @@ impl Cdr {
             events: Vec::new(),
         }
     }
+}
+
+/// The codec that a description puts first for speech.
+fn first_codec(body: &[u8]) -> Option<String> {
+    let session = sdp::Session::parse(body).ok()?;
+    Some(session.audio()?.codec()?.name.to_owned())
 }

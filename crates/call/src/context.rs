@@ -26,6 +26,8 @@ pub struct Context {
     pub addresses: Vec<(Transport, SocketAddr)>,
     /// What Via and Contact say instead of the bound address.
     pub advertise: Option<Arc<str>>,
+    /// The lengths of the SIP timers.
+    pub times: transaction::Times,
     /// The address in our session descriptions.
     pub media: IpAddr,
 }

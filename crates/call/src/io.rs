@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use env::RelayEntry;
-use machine::WallTime;
 use sip::OwnedMessage;
 use trunk::Party;
 
@@ -22,12 +21,14 @@ pub struct Arrival {
     pub party: Party,
     /// How many bytes of the Request-URI's user are the tech prefix.
     pub strip: usize,
-    /// RTP ports taken on the home; absent where none are free.
-    pub ports: Option<Ports>,
     /// Drawn by the node: everything random in the call follows from it.
     pub seed: u64,
-    /// Civil time.
-    pub wall: WallTime,
+}
+
+/// Where a call takes its RTP ports from, as it begins.
+pub trait TakePorts {
+    /// An even port for each of `streams` streams and each side; `None` where too few are free.
+    fn take(&mut self, streams: usize) -> Option<Ports>;
 }
 
 /// What happened.
@@ -84,16 +85,27 @@ pub enum Output {
     Relay(RelayChange),
     /// Tell people.
     Event(Event),
-    /// The call is over and nothing more will come of it: forget it.
-    Ended,
+    /// The call is over: forget it. Copies of messages that it had answered are answered from these.
+    Ended(Vec<Remains>),
+}
+
+/// A final answer, or the ACK to one, that may be asked for again after the call is gone (timers D, J, K).
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// `route::transaction_key` of the message that asks.
+    pub key: u64,
+    /// Where the answer goes.
+    pub flow: Flow,
+    /// The answer.
+    pub bytes: Bytes,
 }
 
 /// What the relay shall do for this call.
 #[derive(Debug)]
 pub enum RelayChange {
-    /// Install or replace the entry.
-    Set(Box<RelayEntry>),
-    /// Remove it, free its ports, and report its quality as `Input::Quality`.
+    /// Install or replace the entry of one stream, by the index of its `m=` line.
+    Set(u8, Box<RelayEntry>),
+    /// Remove all entries, free the ports, and report the quality as `Input::Quality`, at once.
     Remove,
 }
 

@@ -5,16 +5,30 @@
 //!
 //! Absent by design: sockets, clocks, chance, and the knowledge that proposals are replicated.
 
+mod admission;
+mod answered;
+mod attempt;
+mod call;
 mod cdr;
 mod context;
+mod ending;
+mod exchange;
+mod fading;
 mod id;
 mod io;
+mod leg;
+mod media;
+mod message;
 mod record;
 pub mod reject;
+mod relay;
+mod restore;
 pub mod route;
+mod setup;
 
+pub use call::Call;
 pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};
 pub use context::{Context, Secret};
 pub use id::{CallId, Epoch, HomeId, Incarnation, NodeId};
-pub use io::{Arrival, Event, Input, Output, RelayChange};
+pub use io::{Arrival, Event, Input, Output, RelayChange, Remains, TakePorts};
 pub use record::*;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use dialog::DialogState;
 use machine::WallTime;
 use serde::{Deserialize, Serialize};
-use trunk::{Name, Party, Plan, Slot, Target, Transport};
+use smallvec::SmallVec;
+use trunk::{Caller, Name, Party, Plan, Slot, Target, Transport};
 
 use crate::cdr::{Facts, HangupBy, LegQuality};
 use crate::id::{CallId, Epoch, HomeId};
@@ -56,13 +57,13 @@ pub struct InviteKey {
     pub branch: u64,
 }
 
-/// First RTP port of each side on the home (RTCP is one above).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// RTP ports on the home, one per media stream and side, in the order of the `m=` lines (RTCP is one above).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
-    /// The port that the caller sends to.
-    pub ingress: u16,
-    /// The port that the callee sends to.
-    pub egress: u16,
+    /// The ports that the caller sends to.
+    pub ingress: SmallVec<[u16; 2]>,
+    /// The ports that the callee sends to.
+    pub egress: SmallVec<[u16; 2]>,
 }
 
 /// A call asks to be let in. Committed before the caller hears 100.
@@ -80,6 +81,8 @@ pub struct Admit {
     pub party: Party,
     /// Where it may go, and what it takes.
     pub plan: Plan,
+    /// Whose number the callee is shown.
+    pub caller: Caller,
     /// What the CDR says of the parties.
     pub facts: Facts,
     /// Emergency calls bypass limits.
@@ -250,7 +253,8 @@ impl CallCommand {
             CallCommand::Change(change) => match change {
                 Change::Attempt(_) | Change::Cancel(_) | Change::Confirm(_) | Change::Advance(..) => true,
                 Change::Progress(progress) => progress.rseq.is_some(),
-                Change::Acked(_) | Change::Update(_) | Change::End(_) => false,
+                Change::Acked(sdp) => sdp.is_some(),
+                Change::Update(_) | Change::End(_) => false,
             },
         }
     }
@@ -346,7 +350,7 @@ pub struct CallRecord {
     pub home: HomeId,
     /// The epoch of that home when it was admitted.
     pub epoch: Epoch,
-    /// How it was let in. Once answered, the INVITE and the plan's targets are no longer needed and dropped.
+    /// How it was let in. The targets are dropped at the answer, the INVITE at its ACK.
     pub admit: Arc<Admit>,
     /// Every attempt so far; the last is the current one.
     pub attempts: Vec<Tried>,
@@ -398,6 +402,8 @@ impl CallRecord {
                     if let Some(sdp) = sdp {
                         confirm.ingress.remote_sdp = sdp.clone();
                     }
+                    // At most 2 KiB stay of an answered call.
+                    Arc::make_mut(&mut self.admit).invite = Bytes::new();
                 }
             }
             Change::Update(update) => {
@@ -475,21 +481,21 @@ impl CallRecord {
             last.ended = Some(AttemptEnd { status: confirm.status, at: confirm.answered_at });
         }
         self.phase = Phase::Answered { confirm: Box::new(confirm.clone()), acked: false };
-        // An answered call needs neither its INVITE nor further targets: at most 2 KiB stay.
-        let admit = Arc::make_mut(&mut self.admit);
-        admit.invite = Bytes::new();
-        admit.plan.targets = Default::default();
+        // No further target is tried. The INVITE stays until the ACK: a successor may have to repeat the 200.
+        Arc::make_mut(&mut self.admit).plan.targets = Vec::new();
     }
 
     fn take_advance(&mut self, side: Side, reserved_to: u32) {
         match (&mut self.phase, side) {
             (Phase::Answered { confirm, .. }, Side::Ingress) => {
-                confirm.ingress.dialog.reserved_to = reserved_to;
+                confirm.ingress.dialog.cseq.reserve(reserved_to);
             }
-            (Phase::Answered { confirm, .. }, Side::Egress) => confirm.egress.dialog.reserved_to = reserved_to,
+            (Phase::Answered { confirm, .. }, Side::Egress) => {
+                confirm.egress.dialog.cseq.reserve(reserved_to);
+            }
             (Phase::Ringing { early, .. }, _) => {
                 for progress in early {
-                    progress.dialog.reserved_to = reserved_to;
+                    progress.dialog.cseq.reserve(reserved_to);
                 }
             }
         }

@@ -1,0 +1,238 @@
+//! Before anything is promised: what the INVITE asks for, whether policy allows it, and what a quorum must
+//! remember of it.
+
+use std::net::SocketAddr;
+use std::str;
+use std::sync::Arc;
+
+use machine::WallTime;
+use sip::{Message, Name as Header, NameAddr};
+use trunk::settings::{MediaMode, Settings};
+use trunk::{Caller, Given, Name, Party, Plan, Received, Resources};
+
+use crate::cdr::Facts;
+use crate::context::Context;
+use crate::io::{Arrival, TakePorts};
+use crate::record::{Admit, InviteKey, Ports};
+use crate::reject::{self, Answer};
+use crate::route;
+
+/// What became of an arrival.
+pub(crate) enum Screened {
+    /// Ask a quorum to let it in.
+    Admit(Arc<Admit>),
+    /// Refuse it, with a CDR.
+    Refuse(Facts, Option<Name>, InviteKey, Answer),
+}
+
+/// At most this much of an INVITE is kept; larger ones get 513.
+const INVITE_MAX: usize = 8192;
+
+/// Asks policy about an arrival.
+pub(crate) fn screen(
+    context: &Context,
+    wall: WallTime,
+    arrival: &Arrival,
+    ports: &mut dyn TakePorts,
+) -> Screened {
+    let message = arrival.invite.view();
+    let mut facts = Facts::default();
+    let key = route::invite_key(&context.secret, &message).unwrap_or(InviteKey { dialog: 0, branch: 0 });
+    let tenant = tenant(&context.resources, &arrival.party);
+    match examine(context, &message, arrival, &mut facts) {
+        Err(answer) => Screened::Refuse(facts, tenant, key, answer),
+        Ok(asked) => {
+            let taken = match asked.streams {
+                0 => None,
+                streams => match ports.take(streams) {
+                    Some(ports) => Some(ports),
+                    None => return Screened::Refuse(facts, tenant, key, reject::no_ports()),
+                },
+            };
+            Screened::Admit(Arc::new(admit(wall, arrival, key, facts, asked, taken)))
+        }
+    }
+}
+
+/// What an examined INVITE asks for.
+struct Asked {
+    plan: Plan,
+    caller: Caller,
+    /// How many media streams are to be anchored.
+    streams: usize,
+}
+
+fn admit(
+    wall: WallTime,
+    arrival: &Arrival,
+    key: InviteKey,
+    facts: Facts,
+    asked: Asked,
+    ports: Option<Ports>,
+) -> Admit {
+    Admit {
+        ingress: arrival.flow,
+        invite: arrival.invite.bytes().clone(),
+        key,
+        seed: arrival.seed,
+        party: arrival.party.clone(),
+        emergency: asked.plan.emergency,
+        plan: asked.plan,
+        caller: asked.caller,
+        facts,
+        ports,
+        started_at: wall,
+    }
+}
+
+fn examine(
+    context: &Context,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    facts: &mut Facts,
+) -> Result<Asked, Answer> {
+    let resources = &context.resources;
+    let settings = settings(resources, &arrival.party);
+    let uri = message.uri().and_then(|uri| str::from_utf8(uri).ok()).unwrap_or_default();
+    let called = called_user(message, uri, arrival.strip);
+    gather(message, called, settings, facts);
+    if message.length() > INVITE_MAX {
+        return Err(reject::too_large());
+    }
+    let caller = with_identities(message, |received| match &arrival.party {
+        Party::Trunk { name, .. } => match resources.trunks.get(name) {
+            Some(trunk) => resources.caller_from_trunk(trunk, received),
+            None => Err(trunk::Reject::NotIdentified),
+        },
+        Party::Gateway { .. } => match settings {
+            Some(settings) => Ok(resources.caller_from_gateway(&settings.identity, received)),
+            None => Err(trunk::Reject::NotIdentified),
+        },
+    })
+    .map_err(|reject| reject::policy(&reject))?;
+    facts.asserted = Some(caller.asserted.clone()).filter(|asserted| !asserted.is_empty());
+    facts.presented = Some(caller.number.clone()).filter(|number| !number.is_empty());
+    let plan =
+        resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
+    let streams = streams(message, settings, &plan, resources)?;
+    Ok(Asked { plan, caller, streams })
+}
+
+/// The called user, without the tech prefix; the whole URI where it has no user (a service URN).
+fn called_user<'a>(message: &Message<'a>, uri: &'a str, strip: usize) -> &'a str {
+    let user = message.request_uri().ok().and_then(|parsed| parsed.user);
+    let user = user.and_then(|user| str::from_utf8(user).ok());
+    user.map_or(uri, |user| user.get(strip..).unwrap_or(user))
+}
+
+/// How many streams the relay must carry; 0 where media goes directly, or is offered later and unknown.
+fn streams(
+    message: &Message<'_>,
+    settings: Option<&Settings>,
+    plan: &Plan,
+    resources: &Resources,
+) -> Result<usize, Answer> {
+    let anchored = anchors(settings) || plan.targets.iter().any(|t| anchors(self::settings(resources, &t.party)));
+    if message.body().is_empty() {
+        // A delayed offer: one stream is what the callee will most likely offer (RFC 3264).
+        return Ok(usize::from(anchored));
+    }
+    let is_sdp = message
+        .content_type()
+        .ok()
+        .flatten()
+        .is_some_and(|content_type| content_type.is(b"application", b"sdp"));
+    if !is_sdp {
+        // Multipart and other bodies pass as they are; their media goes directly.
+        return Ok(0);
+    }
+    let session = sdp::Session::parse(message.body()).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
+    if !anchored {
+        return Ok(0);
+    }
+    session.check_relayable().map_err(|e| reject::media(format!("media.mode: {e}")))?;
+    Ok(session.media().len())
+}
+
+/// Whether a party's media goes through the relay.
+pub(crate) fn anchors(settings: Option<&Settings>) -> bool {
+    settings.is_some_and(|settings| settings.media.mode == MediaMode::Anchored)
+}
+
+/// The settings of a trunk or gateway; absent if it was deleted meanwhile.
+pub(crate) fn settings<'a>(resources: &'a Resources, party: &Party) -> Option<&'a Settings> {
+    match party {
+        Party::Trunk { name, .. } => resources.trunks.get(name).map(|trunk| &trunk.settings),
+        Party::Gateway { name } => resources.gateways.get(name).map(|gateway| &gateway.settings),
+    }
+}
+
+/// The tenant of a trunk.
+fn tenant(resources: &Resources, party: &Party) -> Option<Name> {
+    resources.trunks.get(party.trunk()?)?.tenant.clone()
+}
+
+/// What the CDR will say of the parties.
+fn gather(message: &Message<'_>, called: &str, settings: Option<&Settings>, facts: &mut Facts) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    facts.call_id = message.call_id().map(text).unwrap_or_default();
+    facts.from = message.from().map(|from| user_of(&from)).unwrap_or_default();
+    facts.to = called.to_owned();
+    facts.diversion = message
+        .addresses(Header::Diversion)
+        .filter_map(Result::ok)
+        .map(|entry| {
+            let reason = entry.params.get(b"reason").map(text).unwrap_or_default();
+            format!("{};{reason}", user_of(&entry))
+        })
+        .collect();
+    facts.charge_number =
+        message.find(b"P-Charge-Info").and_then(NameAddr::parse).map(|charged| user_of(&charged));
+    let tag = settings.and_then(|settings| settings.headers.tag.as_deref());
+    facts.tag = tag.and_then(|name| message.find(name.as_bytes())).map(sanitised);
+}
+
+/// A tag header's value as the CDR keeps it: at most 32 characters, none of them a control (FR25).
+fn sanitised(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).chars().filter(|c| !c.is_control()).take(32).collect()
+}
+
+/// The user part of an address, unescaped; a tel URI's number.
+fn user_of(address: &NameAddr<'_>) -> String {
+    let Ok(uri) = address.parse_uri() else { return String::new() };
+    uri.user_decoded().map(|user| String::from_utf8_lossy(&user).into_owned()).unwrap_or_default()
+}
+
+/// Takes the identities of a request apart for `trunk`, which reads no SIP.
+fn with_identities<R>(message: &Message<'_>, then: impl FnOnce(&Received<'_>) -> R) -> R {
+    let pai = message.address(Header::PAssertedIdentity).ok().flatten();
+    let rpid = message.address(Header::RemotePartyId).ok().flatten();
+    let from = message.from().ok();
+    let displays =
+        [&pai, &rpid, &from].map(|address| address.as_ref().map(|a| a.display_text()).unwrap_or_default());
+    let users = [&pai, &rpid, &from].map(|address| address.as_ref().and_then(raw_user));
+    let given = |i: usize| {
+        let user = str::from_utf8(users.get(i).copied().flatten()?).ok()?;
+        let display = displays.get(i).and_then(|d| str::from_utf8(d).ok()).filter(|d| !d.is_empty());
+        Some(Given { user, display })
+    };
+    let to_user = message.to().ok().as_ref().and_then(raw_user).and_then(|user| str::from_utf8(user).ok());
+    let privacy = message.get(Header::Privacy).and_then(|value| str::from_utf8(value).ok());
+    then(&Received {
+        pai: given(0),
+        rpid: given(1),
+        from: given(2).unwrap_or(Given { user: "", display: None }),
+        to_user: to_user.unwrap_or_default(),
+        privacy,
+    })
+}
+
+fn raw_user<'a>(address: &NameAddr<'a>) -> Option<&'a [u8]> {
+    address.parse_uri().ok()?.user
+}
+
+/// Where a target's host is an address: the address, with the port that its transport means.
+pub(crate) fn target_address(target: &trunk::Target) -> Option<SocketAddr> {
+    let port = target.port.unwrap_or(target.transport.default_port());
+    Some(SocketAddr::new(target.host.ip()?, port))
+}

@@ -1,0 +1,184 @@
+//! Session descriptions as they pass (RFC 3264), and what the relay is told of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use env::{RelayEntry, RelayKind, RelayRemote, SideConfig};
+use machine::WallTime;
+use sdp::{Anchor, CodecList, Codecs, Origin, Rewrite, RewriteError, Session};
+use trunk::settings::{Nat, Settings};
+
+use crate::admission::settings;
+use crate::call::{Call, Stage};
+use crate::cdr::LegQuality;
+use crate::io::{Output, RelayChange};
+use crate::record::{Flow, Ports, Side};
+use crate::reject::{self, Answer};
+
+/// What a call knows of its media.
+#[derive(Debug, Default)]
+pub(crate) struct MediaState {
+    /// Our RTP ports; absent where media goes directly.
+    pub ports: Option<Ports>,
+    /// The version of the `o=` line that each side saw last.
+    pub versions: [u64; 2],
+    /// What the relay measured, once it was asked.
+    pub quality: (Option<LegQuality>, Option<LegQuality>),
+    /// Whether the relay has entries of ours.
+    pub installed: bool,
+}
+
+impl Call {
+    /// A description from the far side as `to` gets it: on our ports, with its codecs. An offer is cut to what both
+    /// parties allow; an answer passes.
+    pub(crate) fn describe(&mut self, to: Side, body: &[u8], is_offer: bool) -> Result<Bytes, Answer> {
+        if body.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let session = Session::parse(body).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
+        let version = self.media.versions.get_mut(usize::from(to == Side::Egress));
+        let origin = Origin {
+            id: self.id.0 & 0x7FFF_FFFF_FFFF,
+            version: version.map_or(1, |version| {
+                *version += 1;
+                *version
+            }),
+            address: self.context.media,
+        };
+        let list = self.codecs_of(to).filter(|_| is_offer);
+        let codecs = list.as_ref().map_or(Codecs::Keep, Codecs::Prefer);
+        let ours = match &self.media.ports {
+            Some(ports) => {
+                let ports: &[u16] = if to == Side::Ingress { &ports.ingress } else { &ports.egress };
+                let anchor = Anchor { address: self.context.media, ports };
+                Rewrite { origin: Some(origin), anchor: Some(anchor), codecs }
+            }
+            None => Rewrite { origin: None, anchor: None, codecs },
+        };
+        match session.rewritten(&ours) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(RewriteError::NoCommonCodec) => Err(reject::no_common_codec()),
+            Err(other) => Err(reject::media(format!("media.ports: {other}"))),
+        }
+    }
+
+    /// The codecs that a side's party allows and the other side's allows too, in its order; `None`: all.
+    fn codecs_of(&self, side: Side) -> Option<CodecList> {
+        let resources = &self.context.resources;
+        let of = |party| settings(resources, party).map(|settings: &Settings| &settings.media.codecs);
+        let (ingress, egress) = (of(&self.party), self.callee.as_ref().and_then(of));
+        let (own, far) = if side == Side::Ingress { (ingress, egress) } else { (egress, ingress) };
+        let own = own.filter(|list| !list.is_empty())?;
+        let allowed = |name: &&String| {
+            far.is_none_or(|far| far.is_empty() || far.iter().any(|f| f.eq_ignore_ascii_case(name)))
+        };
+        Some(CodecList::new(own.iter().filter(allowed).map(String::as_str)))
+    }
+
+    /// Tells the relay what both descriptions say now. `answered`: silence counts from here.
+    pub(crate) fn set_relay(&mut self, ingress: RelaySdp<'_>, egress: RelaySdp<'_>, answered: bool) {
+        let Some(ports) = self.media.ports.clone() else { return };
+        let (near, far) = (Session::parse(ingress.sdp).ok(), Session::parse(egress.sdp).ok());
+        let streams = ports.ingress.iter().zip(&ports.egress).enumerate();
+        let mut entries = Vec::new();
+        for (index, (in_port, out_port)) in streams {
+            let media = |session: &Option<Session<'_>>| {
+                session.as_ref().and_then(|s| s.media().get(index)).filter(|m| m.is_active()).map(|m| {
+                    let clock = m.codec().map_or(8000, |codec| codec.clock_rate);
+                    (m.endpoint(), m.direction(), m.transport().is_rtp(), clock)
+                })
+            };
+            let (a, b) = (media(&near), media(&far));
+            let Some((_, _, is_rtp, clock_rate)) = b.or(a) else { continue };
+            let kind = if is_rtp { RelayKind::Rtp { clock_rate } } else { RelayKind::Datagrams };
+            let side = |port: u16, party: Option<&trunk::Party>, flow: &Flow, media: Option<MediaFacts>| {
+                side_config(self.context.media, port, self.nat(party), flow.remote.ip(), media)
+            };
+            let silence = settings(&self.context.resources, &self.party)
+                .map(|settings| settings.media.silence)
+                .filter(|silence| answered && is_rtp && !silence.is_zero());
+            let entry = RelayEntry {
+                kind,
+                ingress: side(*in_port, Some(&self.party), &ingress.flow, a),
+                egress: side(*out_port, self.callee.as_ref(), &egress.flow, b),
+                silence,
+            };
+            entries.push((index, entry));
+        }
+        for (index, entry) in entries {
+            self.media.installed = true;
+            let index = u8::try_from(index).unwrap_or(u8::MAX);
+            self.outputs.push_back(Output::Relay(RelayChange::Set(index, Box::new(entry))));
+        }
+    }
+
+    fn nat(&self, party: Option<&trunk::Party>) -> Nat {
+        let settings = party.and_then(|party| settings(&self.context.resources, party));
+        settings.map_or(Nat::Auto, |settings| settings.media.nat)
+    }
+
+    /// Takes everything off the relay; what it measured comes back at once as `Input::Quality`.
+    pub(crate) fn release_media(&mut self) {
+        if self.media.ports.take().is_some() {
+            self.outputs.push_back(Output::Relay(RelayChange::Remove));
+        }
+    }
+
+    /// What the relay measured has come; an end that waited for it is proposed.
+    pub(crate) fn measured(
+        &mut self,
+        wall: WallTime,
+        ingress: Option<LegQuality>,
+        egress: Option<LegQuality>,
+    ) {
+        self.media.quality = (ingress, egress);
+        let _ = wall;
+        self.propose_end();
+    }
+
+    /// The relay found out where a side really sends from.
+    pub(crate) fn latched(&mut self, side: Side, address: SocketAddr) {
+        if let Some(legs) = self.legs.as_mut() {
+            legs.pair(side).0.latched = Some(address);
+        }
+        if self.stage == Stage::Answered && !self.events.iter().any(|event| event == "latched") {
+            self.events.push("latched".to_owned());
+        }
+    }
+}
+
+/// What the relay needs to know of one side.
+#[derive(Clone, Copy)]
+pub(crate) struct RelaySdp<'a> {
+    /// The peer's description.
+    pub sdp: &'a [u8],
+    /// Where its signalling comes from.
+    pub flow: Flow,
+}
+
+type MediaFacts = (Option<sdp::Endpoint>, sdp::Direction, bool, u32);
+
+fn side_config(
+    ours: IpAddr,
+    port: u16,
+    nat: Nat,
+    signalled_from: IpAddr,
+    media: Option<MediaFacts>,
+) -> SideConfig {
+    let endpoint = media.and_then(|(endpoint, ..)| endpoint);
+    let direction = media.map(|(_, direction, ..)| direction);
+    // Latching only where the description and the signalling differ, and only to the signalling's address (I-37).
+    let differs = endpoint.is_some_and(|endpoint| endpoint.rtp.ip() != signalled_from);
+    let latch = match nat {
+        Nat::Never => None,
+        Nat::Always => Some(signalled_from),
+        Nat::Auto => differs.then_some(signalled_from),
+    };
+    SideConfig {
+        local: SocketAddr::new(ours, port),
+        remote: endpoint.map(|endpoint| RelayRemote { rtp: endpoint.rtp, rtcp: endpoint.rtcp }),
+        latch,
+        sends: direction.is_some_and(sdp::Direction::sends),
+        receives: direction.is_none_or(sdp::Direction::receives),
+    }
+}

@@ -1,0 +1,421 @@
+//! The messages that a call writes itself: its egress INVITE with its CANCEL and ACKs, and its responses.
+
+use bytes::Bytes;
+use sip::{Header, Message, Method, Name, Writer, push_host_port, push_number, response_to};
+use trunk::settings::Settings;
+use trunk::{Plan, Presented, Target, Transport};
+
+use crate::admission::settings;
+use crate::call::Call;
+use crate::record::{Admit, Flow, Side};
+use crate::reject::Answer;
+use crate::route;
+use crate::setup::Verdict;
+
+impl Call {
+    /// The INVITE of an attempt. The same attempt gives the same bytes, at a successor too.
+    pub(crate) fn write_invite(
+        &self,
+        admit: &Admit,
+        invite: &Message<'_>,
+        leg: &Outgoing<'_>,
+        offer: Option<&[u8]>,
+    ) -> Bytes {
+        let callee = settings(&self.context.resources, &leg.target.party);
+        let mut out = Vec::with_capacity(invite.length() + 256);
+        let mut writer = Writer::request(&mut out, Method::Invite, leg.target.uri.as_bytes());
+        self.push_via(writer.buffer(), &leg.flow, leg.branch);
+        let hops = invite.max_forwards().ok().flatten().unwrap_or(70);
+        writer.number(Name::MaxForwards, u32::from(hops.saturating_sub(1)));
+        // Carriers are inside the trust domain (RFC 3325 §7); customers are not.
+        let trusted = matches!(leg.target.party, trunk::Party::Gateway { .. });
+        let presented = callee.map(|settings| settings.identity.present(&admit.caller, trusted));
+        self.push_from(writer.buffer(), presented.as_ref(), &self.egress_tag(leg.number));
+        writer.header(Name::To, &[b"<", leg.target.uri.as_bytes(), b">"]);
+        writer.header(Name::CallId, &[&route::call_id(&self.context.secret, self.id, self.seed, leg.number)]);
+        writer.cseq(INVITE_CSEQ, Method::Invite);
+        self.push_contact(writer.buffer(), &leg.flow);
+        if let Some(presented) = &presented {
+            self.push_identity(writer.buffer(), presented);
+        }
+        push_abilities(&mut writer, callee);
+        self.push_session_request(writer.buffer(), callee, leg.session_expires);
+        let caller = settings(&self.context.resources, &self.party);
+        writer.copy_where(invite, |header| !is_ours(header) && passes(header, caller, callee));
+        self.push_added(&mut writer, callee, &admit.plan);
+        match offer {
+            Some(body) => {
+                writer.copy(invite, Name::ContentType);
+                writer.body_only(body);
+            }
+            None => writer.end(),
+        }
+        out.into()
+    }
+
+    /// A provisional answer to the caller. `extra`: whole header lines, each with its CRLF.
+    pub(crate) fn provisional(
+        &self,
+        invite: &Message<'_>,
+        flow: Flow,
+        status: u16,
+        tag: Option<&[u8]>,
+        extra: &[u8],
+    ) -> Bytes {
+        let mut out = Vec::with_capacity(512);
+        let mut writer = response_to(&mut out, invite, status, b"", tag, flow.remote);
+        writer.buffer().extend_from_slice(extra);
+        writer.end();
+        out.into()
+    }
+
+    /// A final answer to the caller that makes no dialog.
+    pub(crate) fn final_response(&self, invite: &Message<'_>, flow: Flow, verdict: &Verdict) -> Bytes {
+        let tag = self.ingress_tag(&[b"final"]);
+        match verdict {
+            Verdict::Ours(answer) => self.answer(invite, flow, answer, Some(&tag)),
+            Verdict::Theirs(response) => {
+                let response = response.view();
+                let status = verdict.status();
+                let unchanged = response.status() == Some(status);
+                let reason: &[u8] = if unchanged { response.reason_phrase() } else { b"" };
+                let mut out = Vec::with_capacity(512);
+                let mut writer = response_to(&mut out, invite, status, reason, Some(&tag), flow.remote);
+                let caller = settings(&self.context.resources, &self.party);
+                let callee = self.callee.as_ref().and_then(|p| settings(&self.context.resources, p));
+                writer.copy_where(&response, |header| {
+                    // A 503's Retry-After is the callee's, not ours (contract: its 503 becomes 500).
+                    !is_ours(header)
+                        && (unchanged || header.id != Name::RetryAfter)
+                        && passes(header, callee, caller)
+                });
+                finish_with_body_of(&mut writer, &response);
+                out.into()
+            }
+        }
+    }
+
+    /// An answer of ours to any request.
+    pub(crate) fn plain_response(&self, request: &Message<'_>, flow: Flow, answer: &Answer) -> Bytes {
+        let tag = self.ingress_tag(&[b"plain"]);
+        self.answer(request, flow, answer, Some(&tag))
+    }
+
+    fn answer(&self, request: &Message<'_>, flow: Flow, answer: &Answer, tag: Option<&[u8]>) -> Bytes {
+        let mut out = Vec::with_capacity(512);
+        let mut writer = response_to(&mut out, request, answer.status, b"", tag, flow.remote);
+        if !answer.text.is_empty() {
+            let mut code = Vec::new();
+            push_number(&mut code, u32::from(answer.warning));
+            let text = quoted(&answer.text);
+            writer.header(Name::Warning, &[&code, b" ", self.context.domain.as_bytes(), b" ", &text]);
+        }
+        if let Some(cause) = answer.q850 {
+            let mut number = Vec::new();
+            push_number(&mut number, u32::from(cause));
+            writer.header(Name::Reason, &[b"Q.850;cause=", &number]);
+        }
+        if let Some(seconds) = answer.retry_after_s {
+            writer.number(Name::RetryAfter, seconds);
+        }
+        writer.end();
+        out.into()
+    }
+
+    /// A 1xx or 2xx of the callee, as the caller gets it: in a dialog of ours (RFC 3261 §12.1.1).
+    pub(crate) fn relayed_response(
+        &self,
+        request: &Message<'_>,
+        flow: Flow,
+        response: &Message<'_>,
+        tag: &[u8],
+        extra: &[u8],
+        body: Option<&[u8]>,
+    ) -> Bytes {
+        let mut out = Vec::with_capacity(response.length() + 256);
+        let status = response.status().unwrap_or(500);
+        let mut writer = response_to(&mut out, request, status, response.reason_phrase(), Some(tag), flow.remote);
+        writer.copy(request, Name::RecordRoute);
+        self.push_contact(writer.buffer(), &flow);
+        let caller = settings(&self.context.resources, &self.party);
+        push_abilities(&mut writer, caller);
+        writer.buffer().extend_from_slice(extra);
+        let callee = self.callee.as_ref().and_then(|party| settings(&self.context.resources, party));
+        writer.copy_where(response, |header| !is_ours(header) && passes(header, callee, caller));
+        match body {
+            Some(body) => {
+                writer.copy(response, Name::ContentType);
+                writer.body_only(body);
+            }
+            None => writer.end(),
+        }
+        out.into()
+    }
+
+    /// The To tag that the caller sees.
+    pub(crate) fn ingress_tag(&self, parts: &[&[u8]]) -> Vec<u8> {
+        route::tag(&self.context.secret, self.id, Side::Ingress, parts)
+    }
+
+    /// The From tag of an attempt.
+    pub(crate) fn egress_tag(&self, attempt: u16) -> Vec<u8> {
+        route::tag(&self.context.secret, self.id, Side::Egress, &[&attempt.to_be_bytes()])
+    }
+
+    /// The branch of an attempt's INVITE.
+    pub(crate) fn attempt_branch(&self, attempt: u16) -> Vec<u8> {
+        route::branch(&self.context.secret, self.id, &[b"invite", &attempt.to_be_bytes()])
+    }
+
+    /// A whole Via line.
+    pub(crate) fn push_via(&self, out: &mut Vec<u8>, flow: &Flow, branch: &[u8]) {
+        out.extend_from_slice(b"Via: ");
+        out.extend_from_slice(&self.via_value(flow, branch));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A Via value; `rport` so that answers come back the way the request went (RFC 3581).
+    pub(crate) fn via_value(&self, flow: &Flow, branch: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.extend_from_slice(match flow.transport {
+            Transport::Udp => b"SIP/2.0/UDP ",
+            Transport::Tcp => b"SIP/2.0/TCP ",
+            Transport::Tls => b"SIP/2.0/TLS ",
+        });
+        self.push_our_address(&mut out, flow);
+        out.extend_from_slice(b";branch=");
+        out.extend_from_slice(branch);
+        out.extend_from_slice(b";rport");
+        out
+    }
+
+    /// A whole Contact line: the home's address, and nothing of who is behind it.
+    pub(crate) fn push_contact(&self, out: &mut Vec<u8>, flow: &Flow) {
+        out.extend_from_slice(b"Contact: ");
+        out.extend_from_slice(&self.contact_value(flow));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A Contact value.
+    pub(crate) fn contact_value(&self, flow: &Flow) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(b"<sip:");
+        self.push_our_address(&mut out, flow);
+        out.extend_from_slice(match flow.transport {
+            Transport::Udp => b">",
+            Transport::Tcp => b";transport=tcp>",
+            Transport::Tls => b";transport=tls>",
+        });
+        out
+    }
+
+    fn push_our_address(&self, out: &mut Vec<u8>, flow: &Flow) {
+        match &self.context.advertise {
+            None => push_host_port(out, flow.local),
+            Some(name) => {
+                out.extend_from_slice(name.as_bytes());
+                if flow.local.port() != flow.transport.default_port() {
+                    out.push(b':');
+                    push_number(out, u32::from(flow.local.port()));
+                }
+            }
+        }
+    }
+
+    fn push_from(&self, out: &mut Vec<u8>, presented: Option<&Presented>, tag: &[u8]) {
+        out.extend_from_slice(b"From: ");
+        if let Some(display) = presented.and_then(|presented| presented.from_display.as_deref()) {
+            out.extend_from_slice(&quoted(display));
+            out.push(b' ');
+        }
+        out.extend_from_slice(b"<sip:");
+        let anonymous = presented.is_none_or(|presented| presented.anonymous);
+        match presented.map(|presented| presented.from_user.as_str()).filter(|user| !user.is_empty()) {
+            Some(user) => push_user(out, user),
+            None => out.extend_from_slice(b"anonymous"),
+        }
+        out.push(b'@');
+        out.extend_from_slice(if anonymous {
+            b"anonymous.invalid" // RFC 3323 §4.1.1.3
+        } else {
+            self.context.domain.as_bytes()
+        });
+        out.extend_from_slice(b">;tag=");
+        out.extend_from_slice(tag);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn push_identity(&self, out: &mut Vec<u8>, presented: &Presented) {
+        let mut line = |name: &[u8], user: &str, rest: &[u8]| {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": <sip:");
+            push_user(out, user);
+            out.push(b'@');
+            out.extend_from_slice(self.context.domain.as_bytes());
+            out.push(b'>');
+            out.extend_from_slice(rest);
+            out.extend_from_slice(b"\r\n");
+        };
+        if let Some(user) = &presented.pai {
+            line(b"P-Asserted-Identity", user, b"");
+        }
+        if let Some(user) = &presented.rpid {
+            let privacy: &[u8] = if presented.privacy_id { b"full" } else { b"off" };
+            line(b"Remote-Party-ID", user, &[b";party=calling;screen=yes;privacy=", privacy].concat());
+        }
+        if presented.privacy_id {
+            out.extend_from_slice(b"Privacy: id\r\n");
+        }
+    }
+
+    fn push_added(&self, writer: &mut Writer<'_>, callee: Option<&Settings>, plan: &Plan) {
+        let Some(settings) = callee else { return };
+        for (name, template) in &settings.headers.add {
+            let value = template
+                .replace("{call.id}", &self.id.to_string())
+                .replace("{trunk}", self.party.name().as_str())
+                .replace("{tenant}", plan.tenant.as_ref().map_or("", |tenant| tenant.as_str()));
+            writer.named(name.as_bytes(), &[value.as_bytes()]);
+        }
+    }
+
+    fn push_session_request(&self, out: &mut Vec<u8>, callee: Option<&Settings>, demanded: Option<u32>) {
+        if let Some(request) = self.session_request(callee, demanded) {
+            request.write(out, None);
+        }
+    }
+
+    /// What our INVITE asks for of session timers.
+    pub(crate) fn session_request(
+        &self,
+        callee: Option<&Settings>,
+        demanded: Option<u32>,
+    ) -> Option<dialog::SessionRequest> {
+        let request = crate::leg::session_policy(callee).request()?;
+        match demanded {
+            Some(min_se) => request.after_422(min_se).or(Some(request)),
+            None => Some(request),
+        }
+    }
+}
+
+/// What an egress INVITE is written from, besides the call.
+pub(crate) struct Outgoing<'a> {
+    /// Which attempt.
+    pub number: u16,
+    /// Where to.
+    pub target: &'a Target,
+    /// Along which flow.
+    pub flow: Flow,
+    /// The branch.
+    pub branch: &'a [u8],
+    /// A Session-Expires that the target demanded.
+    pub session_expires: Option<u32>,
+}
+
+/// The CSeq of every first INVITE: each attempt is a Call-ID of its own.
+pub(crate) const INVITE_CSEQ: u32 = 1;
+
+/// Headers that a B2BUA writes itself, for each leg anew; never copied.
+fn is_ours(header: &Header<'_>) -> bool {
+    matches!(
+        header.id,
+        Name::Via
+            | Name::From
+            | Name::To
+            | Name::CallId
+            | Name::CSeq
+            | Name::Contact
+            | Name::MaxForwards
+            | Name::Route
+            | Name::RecordRoute
+            | Name::Allow
+            | Name::Supported
+            | Name::Require
+            | Name::ProxyRequire
+            | Name::SessionExpires
+            | Name::MinSe
+            | Name::RSeq
+            | Name::RAck
+            | Name::Authorization
+            | Name::ProxyAuthorization
+            | Name::WwwAuthenticate
+            | Name::ProxyAuthenticate
+            | Name::PAssertedIdentity
+            | Name::RemotePartyId
+            | Name::Privacy
+            | Name::Timestamp
+            | Name::ContentType
+            | Name::ContentLength
+    )
+}
+
+/// Whether a header may pass from a leg with one party's settings to a leg with another's.
+fn passes(header: &Header<'_>, from: Option<&Settings>, to: Option<&Settings>) -> bool {
+    let Ok(name) = std::str::from_utf8(header.name) else { return false };
+    let allowed = |settings: Option<&Settings>| settings.is_none_or(|settings| settings.headers.passes(name));
+    allowed(from) && allowed(to)
+}
+
+/// Allow and Supported as a party's settings have them.
+pub(crate) fn push_abilities(writer: &mut Writer<'_>, settings: Option<&Settings>) {
+    let Some(settings) = settings else { return };
+    push_list(writer.buffer(), b"Allow: ", settings.access.methods.iter().map(String::as_str));
+    push_list(writer.buffer(), b"Supported: ", settings.access.extensions.iter().map(String::as_str));
+}
+
+fn push_list<'a>(out: &mut Vec<u8>, name: &[u8], items: impl Iterator<Item = &'a str>) {
+    let start = out.len();
+    out.extend_from_slice(name);
+    let before = out.len();
+    for item in items {
+        if out.len() > before {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(item.as_bytes());
+    }
+    if out.len() == before {
+        out.truncate(start);
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Ends a message with another's body, or without one.
+pub(crate) fn finish_with_body_of(writer: &mut Writer<'_>, message: &Message<'_>) {
+    if message.body().is_empty() {
+        writer.end();
+    } else {
+        writer.copy(message, Name::ContentType);
+        writer.body_only(message.body());
+    }
+}
+
+/// A quoted-string (RFC 3261 §25.1).
+pub(crate) fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            byte if byte < 0x20 || byte == 0x7F => out.push(b' '),
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'"');
+    out
+}
+
+/// A URI's user, escaped where it must be (RFC 3261 §25.1).
+fn push_user(out: &mut Vec<u8>, user: &str) {
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            out.push(byte);
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            out.push(b'%');
+            out.extend(HEX.get(usize::from(byte >> 4)));
+            out.extend(HEX.get(usize::from(byte & 0xF)));
+        }
+    }
+}

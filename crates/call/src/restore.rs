@@ -1,0 +1,178 @@
+//! A call from its record: after a crash of its actor, of its node, or of another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialog::{Dialog, Forks};
+use machine::{Instant, WallTime};
+use sip::{Framing, Name, OwnedMessage, response_to};
+use transaction::{Answer2xx, InviteServer};
+use trunk::{Party, Transport};
+
+use crate::admission::settings;
+use crate::call::{Call, CallTimer, Legs, Stage};
+use crate::context::Context;
+use crate::leg::{Leg, session_policy};
+use crate::message::push_abilities;
+use crate::record::{CallRecord, Confirm, LegState, Phase, Progress};
+use crate::setup::Setup;
+
+impl Call {
+    /// The call that a quorum remembers: it goes on where it was. A ringing one sends its INVITE again, unchanged;
+    /// an answered one only takes its media back.
+    pub fn restore(now: Instant, wall: WallTime, context: Arc<Context>, record: &CallRecord) -> Call {
+        let admit = &record.admit;
+        let mut call = Call::empty(context, record.id, admit.seed, admit.party.clone());
+        call.media.ports = admit.ports.clone();
+        call.media.installed = admit.ports.is_some();
+        call.callee = record.attempts.last().map(|tried| tried.party.clone());
+        match &record.phase {
+            Phase::Ringing { early, cancelled } => {
+                call.restore_ringing(now, wall, record, early, *cancelled);
+            }
+            Phase::Answered { confirm, acked } => {
+                call.restore_answered(now, wall, record, confirm, *acked);
+            }
+        }
+        call
+    }
+
+    fn restore_setup(&mut self, record: &CallRecord) -> Option<()> {
+        let invite = OwnedMessage::parse(record.admit.invite.clone(), Framing::Datagram).ok()?;
+        let flow = record.admit.ingress;
+        self.setup = Some(Box::new(Setup {
+            server: InviteServer::new(self.times(), flow.transport != Transport::Udp),
+            flow,
+            admit: Some(record.admit.clone()),
+            attempt: None,
+            attempts: record.attempt,
+            cancelled: false,
+            progressed: record.ringing_at.is_some(),
+            answer: None,
+            ok: None,
+            verdict: None,
+            session_expires: record.session_expires,
+            invite,
+        }));
+        Some(())
+    }
+
+    fn restore_ringing(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        record: &CallRecord,
+        early: &[Progress],
+        cancelled: bool,
+    ) {
+        self.stage = Stage::Trying;
+        let target = record.attempts.last().map(|tried| tried.target);
+        if self.restore_setup(record).is_none() {
+            return;
+        }
+        if let Some(target) = target {
+            self.start_attempt(now, wall, target);
+        }
+        let callee_settings = self.dialog_settings(self.callee.as_ref());
+        let mut forks = Vec::new();
+        let mut ingress = Vec::new();
+        for progress in early {
+            let number = progress.attempt.to_be_bytes();
+            let tag = self.ingress_tag(&[&number, progress.dialog.remote_tag.as_bytes()]);
+            if let Some(dialog) = self.ingress_dialog(&tag) {
+                forks.push(Dialog::restore(now, progress.dialog.clone(), callee_settings, None));
+                ingress.push(dialog);
+            }
+        }
+        if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
+            attempt.forks = Forks::restore(forks);
+            attempt.early = ingress;
+        }
+        if cancelled {
+            self.give_up(now, wall);
+        }
+    }
+
+    fn restore_answered(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        record: &CallRecord,
+        confirm: &Confirm,
+        acked: bool,
+    ) {
+        self.stage = Stage::Answered;
+        let caller_settings = self.dialog_settings(Some(&self.party));
+        let callee_settings = self.dialog_settings(self.callee.as_ref());
+        let leg = |state: &LegState, settings| Leg {
+            dialog: Dialog::restore(now, state.dialog.clone(), settings, None),
+            flow: state.flow,
+            local_sdp: state.local_sdp.clone(),
+            remote_sdp: state.remote_sdp.clone(),
+            latched: state.latched,
+        };
+        self.legs = Some(Box::new(Legs {
+            ingress: leg(&confirm.ingress, caller_settings),
+            egress: leg(&confirm.egress, callee_settings),
+        }));
+        self.media.versions =
+            [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
+        let lasted = u64::try_from(wall.0 - confirm.answered_at.0).unwrap_or(0);
+        let max = record.admit.plan.max_duration;
+        if !max.is_zero() {
+            let left = max.saturating_sub(Duration::from_millis(lasted));
+            self.timers.set(CallTimer::MaxDuration, now + left);
+        }
+        if !acked {
+            self.restore_unacknowledged(now, record, confirm, Duration::from_millis(lasted));
+        }
+        self.relay_answered();
+    }
+
+    /// The caller's ACK never came: its 200 is repeated for what is left of 64·T1.
+    fn restore_unacknowledged(
+        &mut self,
+        now: Instant,
+        record: &CallRecord,
+        confirm: &Confirm,
+        lasted: Duration,
+    ) {
+        if lasted >= self.times().give_up() || self.restore_setup(record).is_none() {
+            return;
+        }
+        let Some(setup) = self.setup.as_ref() else { return };
+        let view = setup.invite.view();
+        let tag = confirm.ingress.dialog.local_tag.as_bytes();
+        let mut out = Vec::with_capacity(1024);
+        let mut writer = response_to(&mut out, &view, confirm.status, b"", Some(tag), setup.flow.remote);
+        writer.copy(&view, Name::RecordRoute);
+        self.push_contact(writer.buffer(), &setup.flow);
+        push_abilities(&mut writer, settings(&self.context.resources, &self.party));
+        let state = &confirm.ingress.dialog;
+        if let Some(session) = &state.session {
+            session.write_answer(writer.buffer(), state.peer.timer);
+        }
+        match confirm.ingress.local_sdp.is_empty() {
+            true => writer.end(),
+            false => writer.body(b"application/sdp", &confirm.ingress.local_sdp),
+        }
+        let times = self.times();
+        if let Some(setup) = self.setup.as_mut() {
+            setup.answer = Some(Answer2xx::resume(now, times, Bytes::from(out), lasted));
+        }
+        let _given_up = self.pump_answer();
+    }
+
+    fn dialog_settings(&self, party: Option<&Party>) -> dialog::Settings {
+        let settings = party.and_then(|party| settings(&self.context.resources, party));
+        dialog::Settings { t1: self.context.times.t1, session: session_policy(settings) }
+    }
+}
+
+/// The version in the `o=` line of a description of ours.
+fn o_version(body: &[u8]) -> u64 {
+    let session = sdp::Session::parse(body).ok();
+    let version = session.and_then(|session| std::str::from_utf8(session.origin().version).ok()?.parse().ok());
+    version.unwrap_or(0)
+}

@@ -1,0 +1,289 @@
+//! From the INVITE to its final answer: the caller's transaction and the attempts to reach a callee.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dialog::{Dialog, Forks};
+use machine::{Instant, Machine, WallTime};
+use sip::OwnedMessage;
+use transaction::{Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteClient, ServerInput};
+
+use crate::admission::settings;
+use crate::call::{Call, CallTimer, Stage, Waiting};
+use crate::cdr::HangupBy;
+use crate::fading::{Fading, refusal_ack};
+use crate::io::{Event, Output};
+use crate::ending::Ending;
+use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Outcome};
+use crate::reject::{self, Answer};
+
+/// What is needed only until the call is answered and its ACK came; dropped then.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The caller's INVITE.
+    pub invite: OwnedMessage,
+    /// Where it came from.
+    pub flow: Flow,
+    /// Its transaction.
+    pub server: InviteServer,
+    /// How the call asked to be let in; absent for a call that policy refused.
+    pub admit: Option<Arc<Admit>>,
+    /// The attempt under way.
+    pub attempt: Option<AttemptLeg>,
+    /// How many attempts began.
+    pub attempts: u16,
+    /// The caller gave up.
+    pub cancelled: bool,
+    /// 18x was relayed.
+    pub progressed: bool,
+    /// Repeats the 200 until the caller's ACK.
+    pub answer: Option<Answer2xx>,
+    /// The 200, until the answer is committed.
+    pub ok: Option<Bytes>,
+    /// What the caller hears in the end, once the end is committed.
+    pub verdict: Option<Verdict>,
+    /// A Session-Expires that the current target demanded (RFC 4028 §7.3).
+    pub session_expires: Option<u32>,
+}
+
+/// One INVITE to one target.
+#[derive(Debug)]
+pub(crate) struct AttemptLeg {
+    /// Its number: branch, Call-ID and tag follow from it.
+    pub number: u16,
+    /// The target's index in the plan.
+    pub target: u16,
+    /// Where it goes; absent while its name is looked up.
+    pub flow: Option<Flow>,
+    /// Its branch.
+    pub branch: Vec<u8>,
+    /// The INVITE.
+    pub invite: Bytes,
+    /// Its transaction; absent while its name is looked up.
+    pub client: Option<InviteClient>,
+    /// The CANCEL, once sent.
+    pub cancel: Option<NonInviteClient>,
+    /// The callees' dialogs, one for each tag that answered.
+    pub forks: Forks,
+    /// The caller's side of each, in the same order.
+    pub early: Vec<Dialog>,
+    /// Addresses that are left to try.
+    pub addresses: Vec<std::net::SocketAddr>,
+    /// Its end is proposed; the response that ended it waits for its ACK.
+    pub failure: Option<Option<OwnedMessage>>,
+}
+
+/// The final answer that waits for the end to be committed.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// One of ours.
+    Ours(Answer),
+    /// A peer's, passed on.
+    Theirs(OwnedMessage),
+}
+
+impl Verdict {
+    /// The status that the caller hears.
+    pub fn status(&self) -> u16 {
+        match self {
+            Verdict::Ours(answer) => answer.status,
+            Verdict::Theirs(message) => reject::relayed(message.view().status().unwrap_or(500)),
+        }
+    }
+
+    /// Why, for the CDR.
+    pub fn reason(&self) -> String {
+        match self {
+            Verdict::Ours(answer) => answer.text.clone(),
+            Verdict::Theirs(message) => String::from_utf8_lossy(message.view().reason_phrase()).into_owned(),
+        }
+    }
+}
+
+impl Call {
+    /// `Admit` was applied: let in, or not.
+    pub(crate) fn admitted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
+        match outcome {
+            Outcome::Target(target) => {
+                self.outputs.push_back(Output::Event(Event::Admitted));
+                self.stage = Stage::Trying;
+                self.respond(now, 100, None, &[]);
+                if self.setup.as_ref().is_some_and(|setup| setup.cancelled) {
+                    // The CANCEL overtook the commit: no INVITE goes out at all (RFC 3261 §9.2).
+                    self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
+                } else {
+                    self.start_attempt(now, wall, target);
+                }
+            }
+            Outcome::Limited(limited) => {
+                let answer = reject::limited(&limited);
+                self.outputs.push_back(Output::Event(Event::Refused(answer.status)));
+                self.stage = Stage::Over;
+                self.release_media();
+                self.finish_ingress(now, Verdict::Ours(answer));
+            }
+            Outcome::Merged => {
+                self.stage = Stage::Over;
+                self.release_media();
+                self.finish_ingress(now, Verdict::Ours(reject::merged()));
+            }
+            // Another call has this INVITE, or the home is no longer ours: say nothing.
+            Outcome::Duplicate(_) | Outcome::Stale | Outcome::Done => self.vanish(),
+        }
+    }
+
+    /// `Refuse` was applied: its CDR is safe, the caller may hear it.
+    pub(crate) fn refused(&mut self, now: Instant) {
+        self.stage = Stage::Over;
+        if let Some(verdict) = self.setup.as_mut().and_then(|setup| setup.verdict.take()) {
+            self.outputs.push_back(Output::Event(Event::Refused(verdict.status())));
+            self.finish_ingress(now, verdict);
+        }
+    }
+
+    /// The attempt failed: with a response, or without one (`status` says as what it counts, RFC 3261 §8.1.3.1).
+    pub(crate) fn attempt_failed(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        status: u16,
+        response: Option<OwnedMessage>,
+    ) {
+        let Some(setup) = self.setup.as_mut() else { return };
+        let Some(attempt) = setup.attempt.as_mut() else { return };
+        if attempt.failure.is_some() {
+            return;
+        }
+        let (number, target) = (attempt.number, attempt.target);
+        attempt.failure = Some(response.clone());
+        self.timers.clear(CallTimer::NoResponse);
+        self.timers.clear(CallTimer::Ring);
+        let setup = self.setup.as_mut().expect("checked above");
+        if setup.cancelled {
+            return self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
+        }
+        let demanded = response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
+        let from_target = match demanded {
+            // Once more to the same target, with what it demands (RFC 4028 §7.3).
+            Some(min_se) if setup.session_expires.is_none_or(|had| had < min_se) => {
+                setup.session_expires = Some(min_se);
+                Some(target)
+            }
+            _ => self.next_target(target, status),
+        };
+        let ended = AttemptEnd { status, at: wall };
+        match from_target {
+            Some(from_target) => {
+                let session_expires = self.setup.as_ref().and_then(|setup| setup.session_expires);
+                let next = Attempt { number: number + 1, from_target, ended, session_expires };
+                self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
+            }
+            None => {
+                let verdict = match response {
+                    Some(message) if !(300..400).contains(&status) => Verdict::Theirs(message),
+                    _ => Verdict::Ours(reject::unreached(status)),
+                };
+                self.conclude(now, wall, verdict, HangupBy::Callee);
+            }
+        }
+    }
+
+    /// A further attempt was granted, or no target has a free slot.
+    pub(crate) fn attempt_granted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
+        let cancelled = self.setup.as_ref().is_some_and(|setup| setup.cancelled);
+        self.leave_attempt(now);
+        match outcome {
+            Outcome::Target(_) if cancelled => {
+                self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
+            }
+            Outcome::Target(target) => self.start_attempt(now, wall, target),
+            Outcome::Limited(limited) => {
+                self.conclude(now, wall, Verdict::Ours(reject::limited(&limited)), HangupBy::System);
+            }
+            Outcome::Duplicate(_) | Outcome::Merged | Outcome::Stale | Outcome::Done => self.vanish(),
+        }
+    }
+
+    /// The first target after `current` that may be tried after `status`.
+    fn next_target(&self, current: u16, status: u16) -> Option<u16> {
+        let setup = self.setup.as_ref()?;
+        let plan = &setup.admit.as_ref()?.plan;
+        let party = &plan.targets.get(usize::from(current))?.party;
+        let delivery = &settings(&self.context.resources, party)?.delivery;
+        let outcome = match status {
+            408 => trunk::Outcome::NoAnswer,
+            503 | 504 if !self.heard(setup) => trunk::Outcome::Unreachable,
+            // A redirect that nobody follows is as good as no answer (contract: the next target, else 480).
+            300..400 => trunk::Outcome::Unreachable,
+            status => trunk::Outcome::Status(status),
+        };
+        let next = current + 1;
+        let exists = plan.targets.len() > usize::from(next);
+        (exists && delivery.after(outcome, setup.progressed) == trunk::Next::NextTarget).then_some(next)
+    }
+
+    /// Whether the current attempt failed with a response, rather than for want of one.
+    fn heard(&self, setup: &Setup) -> bool {
+        matches!(&setup.attempt, Some(AttemptLeg { failure: Some(Some(_)), .. }))
+    }
+
+    /// Acknowledges the refusal that ended the current attempt and lets its transaction go.
+    pub(crate) fn leave_attempt(&mut self, now: Instant) {
+        let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.take()) else { return };
+        let AttemptLeg { flow: Some(flow), client: Some(mut client), branch, invite, failure, cancel, .. } =
+            attempt
+        else {
+            return;
+        };
+        match failure.flatten() {
+            Some(response) if client.is_final() => {
+                let ack = refusal_ack(&invite, &response.view());
+                client.handle(now, ClientInput::Acknowledge(ack.clone()));
+                self.send(flow, ack.clone());
+                self.remain(&response.view(), flow, ack);
+            }
+            _ if client.is_terminated() => {}
+            // No final response yet: cancelled, it fades away on its own.
+            _ => {
+                client.handle(now, ClientInput::Cancel);
+                self.fade(now, Fading { client, flow, branch, invite, cancel, winner: None, byes: Vec::new() });
+            }
+        }
+    }
+
+    /// Proposes the end of a call that was not answered; the caller hears `verdict` when it is committed.
+    pub(crate) fn conclude(&mut self, now: Instant, wall: WallTime, verdict: Verdict, by: HangupBy) {
+        let Some(setup) = self.setup.as_mut() else { return };
+        if self.stage == Stage::Ending || self.stage == Stage::Over {
+            return;
+        }
+        self.stage = Stage::Ending;
+        let (status, reason) = (verdict.status(), verdict.reason());
+        setup.verdict = Some(verdict);
+        self.timers.clear_all();
+        self.ending = Some(Ending { status, reason, by, at: wall });
+        self.begin_end();
+        let _ = now;
+    }
+
+    /// Gives the caller its final, non-2xx answer.
+    pub(crate) fn finish_ingress(&mut self, now: Instant, verdict: Verdict) {
+        let Some(setup) = self.setup.as_ref() else { return };
+        let message = self.final_response(&setup.invite.view(), setup.flow, &verdict);
+        let status = verdict.status();
+        if let Some(setup) = self.setup.as_mut() {
+            setup.server.handle(now, ServerInput::Respond { status, message });
+        }
+        self.pump_setup(now);
+    }
+
+    /// Answers the caller's INVITE provisionally.
+    pub(crate) fn respond(&mut self, now: Instant, status: u16, tag: Option<&[u8]>, extra: &[u8]) {
+        let Some(setup) = self.setup.as_ref() else { return };
+        let message = self.provisional(&setup.invite.view(), setup.flow, status, tag, extra);
+        if let Some(setup) = self.setup.as_mut() {
+            setup.server.handle(now, ServerInput::Respond { status, message });
+        }
+        self.pump_setup(now);
+    }
+}
