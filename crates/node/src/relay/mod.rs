@@ -7,6 +7,8 @@
 
 mod shard;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,7 +69,7 @@ impl SocketRelay {
         let old = entries.get(&id);
         let sockets = match old {
             Some(old) if old.sockets.serve(&entry) => Arc::clone(&old.sockets),
-            _ => Arc::new(Sockets::bind(&entry)?),
+            _ => Arc::new(Sockets::bind(&entry, old.map(|old| &*old.sockets))?),
         };
         let now = self.clock.now();
         match old {

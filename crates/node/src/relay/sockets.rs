@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use env::{RelayEntry, RelaySide};
 use media::Component;
@@ -41,35 +42,53 @@ impl Place {
     }
 }
 
-/// The bound sockets of one stream.
+/// The bound sockets of one stream: a pair towards each side.
 pub(super) struct Sockets {
-    ingress: SocketAddr,
-    egress: SocketAddr,
-    fds: [OwnedFd; 4],
+    ingress: Arc<Pair>,
+    egress: Arc<Pair>,
+}
+
+/// An RTP socket and its RTCP neighbour.
+struct Pair {
+    local: SocketAddr,
+    rtp: OwnedFd,
+    rtcp: OwnedFd,
 }
 
 impl Sockets {
-    /// Binds the four ports of an entry.
-    pub(super) fn bind(entry: &RelayEntry) -> io::Result<Sockets> {
-        let (ingress, egress) = (entry.ingress.local, entry.egress.local);
-        let fds = [bind(ingress)?, bind(next(ingress)?)?, bind(egress)?, bind(next(egress)?)?];
-        Ok(Sockets { ingress, egress, fds })
+    /// Binds the four ports of an entry, or keeps those of `old` that serve it already.
+    pub(super) fn bind(entry: &RelayEntry, old: Option<&Sockets>) -> io::Result<Sockets> {
+        let pair = |local, old: Option<&Arc<Pair>>| match old {
+            Some(old) if old.local == local => Ok(Arc::clone(old)),
+            _ => Pair::bind(local).map(Arc::new),
+        };
+        Ok(Sockets {
+            ingress: pair(entry.ingress.local, old.map(|old| &old.ingress))?,
+            egress: pair(entry.egress.local, old.map(|old| &old.egress))?,
+        })
     }
 
     /// Whether these are the sockets that an entry needs.
     pub(super) fn serve(&self, entry: &RelayEntry) -> bool {
-        (self.ingress, self.egress) == (entry.ingress.local, entry.egress.local)
+        (self.ingress.local, self.egress.local) == (entry.ingress.local, entry.egress.local)
     }
 
     /// One of them.
     pub(super) fn at(&self, place: Place) -> BorrowedFd<'_> {
-        let [a, b, c, d] = &self.fds;
-        match place.0 {
-            0 => a.as_fd(),
-            1 => b.as_fd(),
-            2 => c.as_fd(),
-            _ => d.as_fd(),
+        let pair = match place.side() {
+            RelaySide::Ingress => &self.ingress,
+            RelaySide::Egress => &self.egress,
+        };
+        match place.component() {
+            Component::Rtp => pair.rtp.as_fd(),
+            Component::Rtcp => pair.rtcp.as_fd(),
         }
+    }
+}
+
+impl Pair {
+    fn bind(local: SocketAddr) -> io::Result<Pair> {
+        Ok(Pair { local, rtp: bind(local)?, rtcp: bind(next(local)?)? })
     }
 }
 
@@ -85,10 +104,6 @@ fn bind(at: SocketAddr) -> io::Result<OwnedFd> {
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A home may be bound before its address arrives (takeover).
-    let freebind = if at.is_ipv6() { socket.set_freebind_v6(true) } else { socket.set_freebind_v4(true) };
-    // A system without the option binds what it has.
-    freebind.or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })?;
     syscall::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER)?;
     socket.bind(&at.into())?;
     Ok(socket.into())

@@ -1,0 +1,253 @@
+//! The relay over real loopback sockets. Waiting is receiving with a deadline; nothing sleeps.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use env::{
+    Clock, Relay as _, RelayEntry, RelayEvent, RelayId, RelayKind, RelayRemote, RelaySide, SideConfig,
+};
+use machine::{Instant, WallTime};
+
+use super::SocketRelay;
+
+const ID: RelayId = RelayId(7);
+
+/// Time that the test moves.
+#[derive(Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(0)
+    }
+}
+
+/// A peer: sockets on two neighbouring ports.
+struct Peer {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let (rtp, rtcp) = neighbours();
+        for socket in [&rtp, &rtcp] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        }
+        Peer { rtp, rtcp }
+    }
+
+    fn remote(&self) -> RelayRemote {
+        RelayRemote { rtp: address(&self.rtp), rtcp: address(&self.rtcp) }
+    }
+}
+
+fn address(socket: &UdpSocket) -> SocketAddr {
+    socket.local_addr().expect("bound")
+}
+
+/// Two sockets on an even port and the next.
+fn neighbours() -> (UdpSocket, UdpSocket) {
+    std::iter::repeat_with(|| {
+        let even = UdpSocket::bind("127.0.0.1:0").ok()?;
+        let port = address(&even).port();
+        let odd = UdpSocket::bind(("127.0.0.1", port.checked_add(1)?)).ok()?;
+        port.is_multiple_of(2).then_some((even, odd))
+    })
+    .take(1000)
+    .flatten()
+    .next()
+    .expect("a free pair of ports")
+}
+
+/// A free pair for the relay: bound for a moment to find it.
+fn free() -> SocketAddr {
+    address(&neighbours().0)
+}
+
+fn side(local: SocketAddr, peer: &Peer) -> SideConfig {
+    SideConfig { local, remote: Some(peer.remote()), latch: None, sends: true, receives: true }
+}
+
+struct World {
+    relay: SocketRelay,
+    clock: Arc<TestClock>,
+    caller: Peer,
+    callee: Peer,
+    entry: RelayEntry,
+}
+
+impl World {
+    fn new() -> World {
+        let clock = Arc::new(TestClock::default());
+        let relay = SocketRelay::start(1, clock.clone()).expect("start");
+        let (caller, callee) = (Peer::new(), Peer::new());
+        // Another test may take a port between finding and binding it.
+        let entry = std::iter::repeat_with(|| RelayEntry {
+            kind: RelayKind::Rtp { clock_rate: 8000 },
+            ingress: side(free(), &caller),
+            egress: side(free(), &callee),
+            silence: None,
+        })
+        .take(100)
+        .find(|entry| relay.install(ID, *entry).is_ok())
+        .expect("free ports");
+        World { relay, clock, caller, callee, entry }
+    }
+
+    /// Until the relay's thread has said something.
+    fn events(&self) -> Vec<RelayEvent> {
+        let mut events = Vec::new();
+        let blocked = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        blocked.set_read_timeout(Some(Duration::from_millis(5))).expect("timeout");
+        for _ in 0..1000 {
+            // The thread looks for silence when its clock says so.
+            self.clock.0.fetch_add(1_000_000_000, Ordering::SeqCst);
+            self.relay.poll_events(&mut events);
+            if !events.is_empty() {
+                break;
+            }
+            // Nobody sends here: this waits 5 ms for the thread.
+            let _ = blocked.recv(&mut [0]);
+        }
+        events
+    }
+}
+
+fn rtp(sequence: u8) -> [u8; 14] {
+    [0x80, 8, 0, sequence, 0, 0, 0, 160, 0, 0, 0, 7, 0xd5, 0xd5]
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 100];
+    let (length, from) = socket.recv_from(&mut buffer).expect("a packet within 5 s");
+    (buffer[..length].to_vec(), from)
+}
+
+fn beside(rtp: SocketAddr) -> SocketAddr {
+    SocketAddr::new(rtp.ip(), rtp.port() + 1)
+}
+
+#[test]
+fn media_and_control_arrive_unchanged_from_the_right_ports() {
+    let world = World::new();
+    let (ingress, egress) = (world.entry.ingress.local, world.entry.egress.local);
+    world.caller.rtp.send_to(&rtp(1), ingress).expect("send");
+    assert_eq!(receive(&world.callee.rtp), (rtp(1).to_vec(), egress));
+    world.callee.rtp.send_to(&rtp(2), egress).expect("send");
+    assert_eq!(receive(&world.caller.rtp), (rtp(2).to_vec(), ingress));
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
+    world.caller.rtcp.send_to(&report, beside(ingress)).expect("send");
+    assert_eq!(receive(&world.callee.rtcp), (report.to_vec(), beside(egress)));
+    let figures = world.relay.remove(ID).expect("installed");
+    assert_eq!((figures.ingress.packets, figures.egress.packets), (1, 1));
+    assert_eq!(figures.ingress.rtcp, 1);
+    assert_eq!(world.relay.remove(ID), None);
+}
+
+#[test]
+fn a_stranger_is_not_heard() {
+    let world = World::new();
+    let stranger = UdpSocket::bind("127.0.0.2:0").expect("bind");
+    stranger.send_to(&rtp(66), world.entry.ingress.local).expect("send");
+    // In order: had the stranger's packet been relayed, it would come first.
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(1));
+    assert_eq!(world.relay.figures(ID).expect("installed").ingress.strange, 1);
+}
+
+#[test]
+fn a_latched_address_is_reported_and_served() {
+    let mut world = World::new();
+    world.entry.ingress.latch = Some([127, 0, 0, 3].into());
+    world.relay.update(ID, world.entry).expect("same ports");
+    let behind_nat = UdpSocket::bind("127.0.0.3:0").expect("bind");
+    behind_nat.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+    behind_nat.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(1));
+    world.callee.rtp.send_to(&rtp(2), world.entry.egress.local).expect("send");
+    assert_eq!(receive(&behind_nat).0, rtp(2));
+    let remote = RelayRemote { rtp: address(&behind_nat), rtcp: world.caller.remote().rtcp };
+    assert_eq!(world.events(), [RelayEvent::Latched { id: ID, side: RelaySide::Ingress, remote }]);
+}
+
+#[test]
+fn after_an_update_returns_nothing_goes_to_the_old_address() {
+    let mut world = World::new();
+    let moved = Peer::new();
+    world.entry.egress.remote = Some(moved.remote());
+    world.relay.update(ID, world.entry).expect("same ports");
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&moved.rtp).0, rtp(1));
+    world.callee.rtp.set_nonblocking(true).expect("nonblocking");
+    assert!(world.callee.rtp.recv(&mut [0; 100]).is_err());
+}
+
+#[test]
+fn a_taken_port_is_an_error_and_installs_nothing() {
+    let world = World::new();
+    let mut entry = world.entry;
+    entry.ingress.local = address(&world.caller.rtp);
+    let error = world.relay.install(RelayId(8), entry).expect_err("taken");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(world.relay.figures(RelayId(8)), None);
+    // An update that cannot bind leaves the old entry at work.
+    assert!(world.relay.update(ID, entry).is_err());
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(1));
+}
+
+#[test]
+fn an_update_may_move_our_ports() {
+    let mut world = World::new();
+    let old = world.entry.ingress.local;
+    let entry = world.entry;
+    world.entry = std::iter::repeat_with(|| RelayEntry { ingress: side(free(), &world.caller), ..entry })
+        .take(100)
+        .find(|entry| world.relay.update(ID, *entry).is_ok())
+        .expect("free ports");
+    assert_ne!(world.entry.ingress.local, old);
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(1));
+}
+
+#[test]
+fn a_muted_relay_says_nothing_and_goes_on_after() {
+    let world = World::new();
+    world.relay.mute(true);
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    // The figures show that it came; only then is the relay unmuted.
+    while world.relay.figures(ID).expect("installed").ingress.packets == 0 {
+        std::thread::yield_now();
+    }
+    world.relay.mute(false);
+    world.caller.rtp.send_to(&rtp(2), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(2));
+}
+
+#[test]
+fn removed_ports_can_be_bound_by_others() {
+    let world = World::new();
+    world.relay.remove(ID).expect("installed");
+    // The thread closes them when it reads its mail, which it does at once.
+    let bound = std::iter::repeat_with(|| {
+        std::thread::yield_now();
+        UdpSocket::bind(world.entry.ingress.local)
+    });
+    assert!(bound.take(1_000_000).any(|socket| socket.is_ok()));
+}
+
+#[test]
+fn silence_is_reported_by_the_thread() {
+    let mut world = World::new();
+    world.entry.silence = Some(Duration::from_secs(10));
+    world.entry.egress.sends = false;
+    world.relay.update(ID, world.entry).expect("same ports");
+    assert_eq!(world.events(), [RelayEvent::Silent { id: ID, side: RelaySide::Ingress }]);
+}
