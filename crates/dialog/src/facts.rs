@@ -111,3 +111,53 @@ fn text_folded(bytes: &[u8], name: Name) -> Result<&str, PeerError> {
 fn unfolded(c: char) -> char {
     if matches!(c, '\r' | '\n') { ' ' } else { c }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{invite, parse};
+
+    #[test]
+    fn a_contact_becomes_fit_for_a_request_line() {
+        // RFC 3261 §19.1.1, table 1: no headers and no method in a Request-URI.
+        for (contact, uri) in [
+            ("sip:a@b;transport=tcp;method=BYE?Subject=x", "sip:a@b;transport=tcp"),
+            ("sips:a;method=x@b;lr", "sips:a;method=x@b;lr"),
+            ("sip:what?ever@b:5070", "sip:what?ever@b:5070"),
+            ("sip:b;Method=INFO", "sip:b"),
+            ("tel:+3120;phone-context=x?y", "tel:+3120;phone-context=x?y"),
+        ] {
+            assert_eq!(&*request_uri(contact), uri);
+        }
+    }
+
+    #[test]
+    fn parties_lose_folds_foreign_bytes_and_header_parameters() {
+        let text = invite("").replace("\"Alice\" <sip:alice@a.example>;tag=a1", "\"A\r\n B\" <sip:a@x>;x=y;tag=a1");
+        let party = party(&parse(&text), Name::From).expect("an address");
+        assert_eq!((&*party.address, &*party.tag), ("\"A   B\" <sip:a@x>", "a1"));
+        let mut bytes = invite("").into_bytes();
+        let name = bytes.windows(7).position(|w| w == b"\"Alice\"").expect("her name");
+        bytes[name + 1] = 0xe9; // Latin-1, as old exchanges send it.
+        let message = Message::parse(&bytes, sip::Framing::Datagram).expect("well formed");
+        assert_eq!(&*super::party(&message, Name::From).expect("an address").address, "<sip:alice@a.example>");
+    }
+
+    #[test]
+    fn bare_addresses_get_brackets() {
+        // RFC 3261 §20: parameters of a bare URI are the header's.
+        let text = invite("").replace("\"Alice\" <sip:alice@a.example>;tag=a1", "sip:alice@a.example;tag=a1");
+        assert_eq!(&*party(&parse(&text), Name::From).expect("an address").address, "<sip:alice@a.example>");
+    }
+
+    #[test]
+    fn abilities_change_only_where_a_message_speaks_of_them() {
+        let mut peer = Peer::default();
+        abilities(&mut peer, &parse(&invite("Allow: INVITE, UPDATE\r\nk: timer, 100rel\r\n")));
+        assert_eq!(peer, Peer { update: true, timer: true, reliable: true });
+        abilities(&mut peer, &parse(&invite("")));
+        assert_eq!(peer, Peer { update: true, timer: true, reliable: true });
+        abilities(&mut peer, &parse(&invite("Allow: INVITE\r\nSupported: replaces\r\n")));
+        assert_eq!(peer, Peer::default());
+    }
+}

@@ -28,6 +28,8 @@ mod cseq;
 mod dialog;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod fork;
 mod offer;
 mod receive;

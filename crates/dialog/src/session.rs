@@ -213,3 +213,132 @@ pub const MIN_SE_S: u32 = 90;
 
 /// RFC 4028 §10.
 const EXPIRY_MARGIN_MAX: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(mode: SessionMode) -> SessionPolicy {
+        SessionPolicy { mode, session_expires_s: 1800, min_se_s: 120 }
+    }
+
+    fn headers(
+        expires: Option<u32>,
+        refresher: Option<RefresherParam>,
+        min_se_s: Option<u32>,
+        timer: bool,
+    ) -> SessionHeaders {
+        SessionHeaders { session_expires_s: expires, refresher, min_se_s, timer }
+    }
+
+    const US: Refresher = Refresher::Us;
+    const PEER: Refresher = Refresher::Peer;
+    const UAC: Option<RefresherParam> = Some(RefresherParam::Uac);
+    const UAS: Option<RefresherParam> = Some(RefresherParam::Uas);
+
+    #[track_caller]
+    fn check(mode: SessionMode, request: SessionHeaders, expected: Result<Option<(u32, Refresher)>, Reject>) {
+        let answered = policy(mode).answer(&request).map(|s| s.map(|s| (s.interval_s, s.refresher)));
+        assert_eq!(answered, expected, "{request:?}");
+    }
+
+    #[test]
+    fn the_callee_chooses_the_refresher_by_table_2() {
+        // RFC 4028 §9, table 2: "uac supports?", refresher in the request, refresher in the 2xx.
+        let optional = SessionMode::Optional;
+        check(optional, headers(Some(600), None, None, false), Ok(Some((600, US)))); // N, none: uas.
+        check(optional, headers(Some(600), UAC, None, false), Ok(Some((600, US)))); // N, uac: not allowed.
+        check(optional, headers(Some(600), UAS, None, false), Ok(Some((600, US)))); // N, uas: not allowed.
+        check(optional, headers(Some(600), None, None, true), Ok(Some((600, PEER)))); // Y, none: either.
+        check(optional, headers(Some(600), UAC, None, true), Ok(Some((600, PEER)))); // Y, uac: uac.
+        check(optional, headers(Some(600), UAS, None, true), Ok(Some((600, US)))); // Y, uas: uas.
+    }
+
+    #[test]
+    fn the_callee_may_lower_the_interval_but_not_below_min_se_and_never_raise_it() {
+        // RFC 4028 §9.
+        let optional = SessionMode::Optional;
+        check(optional, headers(Some(7200), None, None, true), Ok(Some((1800, PEER))));
+        check(optional, headers(Some(7200), None, Some(3600), true), Ok(Some((3600, PEER))));
+        check(optional, headers(Some(120), None, None, true), Ok(Some((120, PEER))));
+        check(optional, headers(None, None, None, true), Ok(Some((1800, PEER))));
+        check(optional, headers(None, None, Some(2400), true), Ok(Some((2400, PEER))));
+    }
+
+    #[test]
+    fn too_small_an_interval_gets_422_only_where_the_caller_can_understand_it() {
+        // RFC 4028 §9: 422 only with `Supported: timer`.
+        let small = Err(Reject::IntervalTooSmall { min_se_s: 120 });
+        check(SessionMode::Optional, headers(Some(119), None, None, true), small);
+        check(SessionMode::Optional, headers(Some(119), None, None, false), Ok(None));
+        // §5: nobody may accept less than 90, whatever is configured.
+        let careless = SessionPolicy { min_se_s: 10, ..SessionPolicy::default() };
+        let refused = careless.answer(&headers(Some(89), None, None, true));
+        assert_eq!(refused, Err(Reject::IntervalTooSmall { min_se_s: 90 }));
+        assert_eq!(refused.map_err(|r| r.status()), Err(422));
+    }
+
+    #[test]
+    fn modes_decide_about_a_caller_without_timers() {
+        check(SessionMode::Off, headers(Some(600), UAC, None, true), Ok(None));
+        check(SessionMode::Optional, headers(None, None, None, false), Ok(None));
+        check(SessionMode::Required, headers(None, None, None, false), Err(Reject::TimerRequired));
+        check(SessionMode::Required, headers(None, None, None, true), Ok(Some((1800, PEER))));
+        assert_eq!(Reject::TimerRequired.status(), 421);
+    }
+
+    #[test]
+    fn the_caller_takes_what_the_2xx_says() {
+        // RFC 4028 §7.2.
+        let policy = policy(SessionMode::Optional);
+        let asked = policy.request();
+        let adopt = |h| policy.adopt(asked, &h).map(|s| (s.interval_s, s.refresher));
+        assert_eq!(adopt(headers(Some(600), UAC, None, false)), Some((600, US)));
+        assert_eq!(adopt(headers(Some(600), UAS, None, false)), Some((600, PEER)));
+        assert_eq!(adopt(headers(Some(600), None, None, false)), Some((600, US)));
+        assert_eq!(adopt(headers(Some(1), UAC, None, false)), Some((120, US)), "below the Min-SE that we sent");
+        assert_eq!(adopt(headers(None, None, None, true)), None, "no header, no session timer");
+        assert_eq!(policy.adopt(None, &headers(Some(600), UAC, None, true)), None, "nobody asked");
+        let required = SessionPolicy { mode: SessionMode::Required, ..policy };
+        let alone = required.adopt(required.request(), &headers(None, None, None, false));
+        assert_eq!(alone, Some(Session { interval_s: 1800, refresher: US }));
+    }
+
+    #[test]
+    fn a_422_is_followed_once() {
+        // RFC 4028 §7.3.
+        let asked = policy(SessionMode::Optional).request().expect("timers are on");
+        let again = asked.after_422(3600).expect("a first 422");
+        assert_eq!((again.interval_s, again.min_se_s), (3600, 3600));
+        assert_eq!(again.after_422(7200), None);
+        assert_eq!(asked.after_422(120), None, "it demands no more than we offered");
+        let mut kept = Vec::new();
+        asked.after_422(600).expect("a first 422").write(&mut kept, None);
+        assert_eq!(kept, b"Session-Expires: 1800\r\nMin-SE: 600\r\n");
+    }
+
+    #[test]
+    fn refresh_at_half_and_end_a_third_or_32_s_early() {
+        // RFC 4028 §7.2 and §10: 1800 − min(32, 600) = 1768; 90 − min(32, 30) = 60.
+        let long = Session { interval_s: 1800, refresher: US };
+        assert_eq!((long.refresh_after().as_secs(), long.expires_after().as_secs()), (900, 1768));
+        let short = Session { interval_s: 90, refresher: PEER };
+        assert_eq!((short.refresh_after().as_secs(), short.expires_after().as_secs()), (45, 60));
+    }
+
+    #[test]
+    fn headers_say_the_roles_of_their_transaction() {
+        // RFC 4028 §4, §9: Require where the peer must act on it.
+        let mut out = Vec::new();
+        Session { interval_s: 600, refresher: PEER }.write_answer(&mut out, true);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uac\r\nRequire: timer\r\n");
+        out.clear();
+        Session { interval_s: 600, refresher: US }.write_answer(&mut out, false);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uas\r\n");
+        out.clear();
+        let ours = Session { interval_s: 600, refresher: US };
+        let request = SessionPolicy::default().request().expect("timers are on");
+        request.write(&mut out, Some(ours.param(true)));
+        assert_eq!(out, b"Session-Expires: 1800;refresher=uac\r\n", "90 s needs no Min-SE");
+    }
+}

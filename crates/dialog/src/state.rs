@@ -109,3 +109,108 @@ pub(crate) fn uri_of(address: &str) -> &str {
     // Without brackets, parameters belong to the header, not to the URI (RFC 3261 §20).
     address.split_once(';').map_or(address, |(uri, _)| uri).trim()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::{uac, uas};
+    use crate::{Refresher, SessionMode};
+
+    #[test]
+    fn the_uri_of_an_address_is_found_in_each_of_its_forms() {
+        // RFC 3261 §20.10.
+        for (address, uri) in [
+            ("<sip:p1.example;lr>", "sip:p1.example;lr"),
+            ("\"a < b\" <sip:p@x>;r=1", "sip:p@x"),
+            ("\"a \\\" <\" <sip:q@x>", "sip:q@x"),
+            ("sip:p1.example;lr", "sip:p1.example"),
+        ] {
+            assert_eq!(uri_of(address), uri);
+        }
+    }
+
+    #[test]
+    fn the_next_hop_is_the_first_route_or_the_target() {
+        // RFC 3261 §12.2.1.1, §8.1.2.
+        assert_eq!(uas("").state().next_hop(), b"sip:alice@192.0.2.1:5070");
+        let routed = uas("Record-Route: <sip:p1.example;lr>, <sip:p2.example;lr>\r\n");
+        assert_eq!(routed.state().next_hop(), b"sip:p1.example;lr");
+    }
+
+    #[test]
+    fn a_typical_state_is_below_a_kilobyte() {
+        let dialog = uac("Record-Route: <sip:p1.example;lr>\r\nSession-Expires: 1800;refresher=uac\r\n");
+        let state = dialog.state();
+        let texts = [
+            &state.call_id, &state.local_tag, &state.remote_tag, &state.local, &state.remote, &state.remote_target,
+        ];
+        let heap: usize = texts.iter().map(|t| t.len()).chain(state.route_set.iter().map(|r| r.len() + 16)).sum();
+        assert!(size_of::<DialogState>() + heap < 1024, "{} + {heap}", size_of::<DialogState>());
+        // A held call has two machines besides; both have to fit many times into its 12 KiB.
+        assert!(size_of::<crate::Dialog>() <= 640, "{}", size_of::<crate::Dialog>());
+    }
+
+    fn any_text() -> impl Strategy<Value = Box<str>> {
+        "[ -~é]{0,40}".prop_map(String::into_boxed_str)
+    }
+
+    fn any_session() -> impl Strategy<Value = Option<Session>> {
+        let refresher = prop_oneof![Just(Refresher::Us), Just(Refresher::Peer)];
+        proptest::option::of(
+            (any::<u32>(), refresher).prop_map(|(interval_s, refresher)| Session { interval_s, refresher }),
+        )
+    }
+
+    prop_compose! {
+        fn any_state()(
+            texts in proptest::collection::vec(any_text(), 6),
+            route_set in proptest::collection::vec(any_text(), 0..4),
+            uas: bool, confirmed: bool, secure: bool, invite_offered: bool, invite_exchanged: bool,
+            first in 0u32..1 << 30, remote_cseq: Option<u32>, invite_cseq: u32, min_se_s: u32,
+            sent: u32, acknowledged: bool, received: u32, session in any_session(),
+            update: bool, timer: bool, reliable: bool,
+        ) -> DialogState {
+            let mut texts = texts.into_iter();
+            let mut next = || texts.next().unwrap_or_default();
+            DialogState {
+                role: if uas { Role::Uas } else { Role::Uac },
+                confirmed, secure,
+                call_id: next(), local_tag: next(), remote_tag: next(),
+                local: next(), remote: next(), remote_target: next(),
+                route_set: route_set.into_boxed_slice(),
+                cseq: LocalCseq::starting_at(first),
+                remote_cseq, invite_cseq, invite_offered, invite_exchanged,
+                provisional: Provisionals { sent, acknowledged, received },
+                session, min_se_s,
+                peer: Peer { update, timer, reliable },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn state_survives_encoding(state in any_state()) {
+            // OpenSIPS/opensips#3707: a field written twice was never read back.
+            let text = serde_json::to_string(&state).expect("plain data");
+            prop_assert_eq!(serde_json::from_str::<DialogState>(&text).expect("its own encoding"), state);
+        }
+
+        #[test]
+        fn i12_identity_is_unchanged_by_a_takeover(state in any_state(), left in proptest::option::of(0u64..4000)) {
+            let left = left.map(std::time::Duration::from_secs);
+            let restored =
+                crate::Dialog::restore(machine::Instant::ZERO, state.clone(), crate::Settings::default(), left);
+            let expected = DialogState { cseq: state.cseq.for_successor(), ..state };
+            prop_assert_eq!(restored.state(), &expected);
+        }
+    }
+
+    #[test]
+    fn policies_are_plain_data_too() {
+        let text = serde_json::to_string(&crate::SessionPolicy::default()).expect("plain data");
+        let policy: crate::SessionPolicy = serde_json::from_str(&text).expect("its own encoding");
+        assert_eq!(policy.mode, SessionMode::Optional);
+    }
+}
