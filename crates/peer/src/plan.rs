@@ -1,0 +1,149 @@
+//! What a caller or a callee sets out to do, and the mixture that a whole run is drawn from.
+
+use std::time::Duration;
+
+use machine::Rng;
+
+/// What one caller does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerPlan {
+    /// How long the call is held after the answer.
+    pub hold: Duration,
+    /// Whether we wait for the far side's BYE instead of sending ours.
+    pub waits_for_bye: bool,
+    /// Whether the far side may hang up first without breaking the plan.
+    pub allows_bye: bool,
+    /// CANCEL this long after the first provisional answer.
+    pub cancel_after: Option<Duration>,
+    /// How many ACKs of the answer are lost on their way.
+    pub acks_lost: u32,
+    /// A re-INVITE this long after the answer.
+    pub reinvite_after: Option<Duration>,
+    /// CANCEL, and fail, when no final answer came for this long.
+    pub patience: Duration,
+}
+
+impl Default for CallerPlan {
+    fn default() -> CallerPlan {
+        CallerPlan {
+            hold: Duration::from_secs(1),
+            waits_for_bye: false,
+            allows_bye: false,
+            cancel_after: None,
+            acks_lost: 0,
+            reinvite_after: None,
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What one callee does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CalleePlan {
+    /// 180 this long after the INVITE; at once if zero.
+    pub ring_after: Duration,
+    /// The final answer this long after the 180; at once if zero.
+    pub answer_after: Duration,
+    /// Refuse with this status instead of answering.
+    pub refuse: Option<u16>,
+    /// BYE this long after the ACK.
+    pub hang_up_after: Option<Duration>,
+    /// Answer a CANCEL with 200 to the INVITE, as if the two had crossed.
+    pub answers_late: bool,
+}
+
+/// What a run's calls are drawn from. Fractions are 0.0 to 1.0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mix {
+    /// 180 this long after the INVITE.
+    pub ring: Duration,
+    /// The answer this long after the 180.
+    pub answer: Duration,
+    /// How long an answered call is held.
+    pub hold: Duration,
+    /// The fraction of callers that CANCEL, at a moment drawn from the 180 up to just after the answer.
+    pub cancel: f64,
+    /// The fraction of CANCELs that the callee answers with a late 200 to the INVITE.
+    pub answer_late: f64,
+    /// The fraction of callers whose first ACK is lost.
+    pub lose_ack: f64,
+    /// The fraction of calls in which both ends send BYE at once.
+    pub glare: f64,
+    /// The fraction of calls that the callee refuses, and with what status.
+    pub refuse: f64,
+    /// The status of refusals.
+    pub refuse_status: u16,
+    /// The fraction of callers that send a re-INVITE in the middle of the call.
+    pub reinvite: f64,
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix {
+            ring: Duration::ZERO,
+            answer: Duration::ZERO,
+            hold: Duration::from_secs(1),
+            cancel: 0.0,
+            answer_late: 0.0,
+            lose_ack: 0.0,
+            glare: 0.0,
+            refuse: 0.0,
+            refuse_status: 486,
+            reinvite: 0.0,
+        }
+    }
+}
+
+impl Mix {
+    /// Draws what the next caller does.
+    pub fn caller(&self, rng: &mut Rng) -> CallerPlan {
+        let cancel_after = chance(rng, self.cancel).then(|| {
+            let span = self.answer + Duration::from_millis(3);
+            Duration::from_nanos(rng.below(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        });
+        CallerPlan {
+            hold: self.hold,
+            waits_for_bye: false,
+            allows_bye: self.glare > 0.0,
+            cancel_after,
+            acks_lost: u32::from(chance(rng, self.lose_ack)),
+            reinvite_after: chance(rng, self.reinvite).then_some(self.hold / 2),
+            ..CallerPlan::default()
+        }
+    }
+
+    /// Draws what the next callee does.
+    pub fn callee(&self, rng: &mut Rng) -> CalleePlan {
+        CalleePlan {
+            ring_after: self.ring,
+            answer_after: self.answer,
+            refuse: chance(rng, self.refuse).then_some(self.refuse_status),
+            // Both ends count from the answer, so both BYEs are on their way at the same time.
+            hang_up_after: chance(rng, self.glare).then_some(self.hold),
+            answers_late: chance(rng, self.answer_late),
+        }
+    }
+}
+
+/// Whether an event with this probability happens. Draws even for 0, so that one fraction does not shift the
+/// others of the same seed.
+fn chance(rng: &mut Rng, fraction: f64) -> bool {
+    const STEPS: u32 = 1 << 24;
+    let drawn = u32::try_from(rng.below(u64::from(STEPS))).unwrap_or(0);
+    f64::from(drawn) < fraction * f64::from(STEPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_are_met_and_the_bounds_are_exact() {
+        let mut rng = Rng::from_u64(7);
+        let share = |rng: &mut Rng, fraction| (0..10_000).filter(|_| chance(rng, fraction)).count();
+        assert_eq!(share(&mut rng, 0.0), 0);
+        assert_eq!(share(&mut rng, 1.0), 10_000);
+        let third = share(&mut rng, 0.3);
+        assert!((2_800..3_200).contains(&third), "{third}");
+    }
+}
