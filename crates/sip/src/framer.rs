@@ -122,3 +122,104 @@ impl Framer {
         FrameError { error, head: buffer.slice(..end) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Message, Method};
+
+    const ONE: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nX: y\r\nContent-Length: 3\r\n\r\nabc";
+    const TWO: &[u8] = b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n";
+
+    fn all(framer: &mut Framer) -> Vec<Result<Frame, FrameError>> {
+        std::iter::from_fn(|| framer.next()).collect()
+    }
+
+    fn message(bytes: &'static [u8]) -> Result<Frame, FrameError> {
+        Ok(Frame::Message(Bytes::from_static(bytes)))
+    }
+
+    /// RFC 3261 §18.3: however the stream is cut, the messages are the same.
+    #[test]
+    fn messages_come_out_whole_however_the_stream_is_cut() {
+        let stream = [b"\r\n".as_slice(), ONE, b"\r\n\r\n", TWO, b"\r\n", ONE].concat();
+        let expected = [message(ONE), Ok(Frame::Ping), message(TWO), message(ONE)];
+        for chunk in 1..=stream.len() {
+            let mut framer = Framer::new();
+            let mut frames = Vec::new();
+            for part in stream.chunks(chunk) {
+                framer.push(part);
+                frames.extend(all(&mut framer));
+            }
+            assert_eq!(frames, expected, "in chunks of {chunk}");
+            assert_eq!(framer.pending(), 0);
+        }
+    }
+
+    /// RFC 5626 §3.5.1: CRLFCRLF is a ping; a single CRLF, also a pong, is nothing.
+    #[test]
+    fn a_double_crlf_is_a_ping_and_a_single_one_is_nothing() {
+        let mut framer = Framer::new();
+        framer.push(b"\r\n\r");
+        assert_eq!(framer.next(), None);
+        framer.push(b"\n\r\n\r\n\r\n");
+        assert_eq!(all(&mut framer), [Ok(Frame::Ping), Ok(Frame::Ping)]);
+        framer.push(TWO);
+        assert_eq!(all(&mut framer), [message(TWO)]);
+    }
+
+    /// RFC 3261 §18.3, §20.14: a length that cannot be trusted ends the stream.
+    #[test]
+    fn an_unclear_length_fails_the_stream_for_good() {
+        for (head, error) in [
+            ("X: y\r\n", ParseError::ContentLengthMissing),
+            ("l: 3\r\nContent-Length: 3\r\n", ParseError::ContentLengthRepeated),
+            ("l: -1\r\n", ParseError::ContentLength),
+            ("l: 99999999999999999999\r\n", ParseError::TooLarge),
+            ("l: 70000\r\n", ParseError::TooLarge),
+            ("l: 3\nX: y\r\n", ParseError::LineEnd),
+        ] {
+            let mut framer = Framer::new();
+            framer.push(format!("BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP h\r\n{head}\r\nabc").as_bytes());
+            let Some(Err(failed)) = framer.next() else { panic!("{head:?} was taken") };
+            assert_eq!(failed.error, error, "{head:?}");
+            // What is left is enough for a 400.
+            assert_eq!(Message::salvage(&failed.head).and_then(|m| m.method()), Some(Method::Bye));
+            framer.push(ONE);
+            assert_eq!((framer.next(), framer.pending()), (None, 0));
+        }
+    }
+
+    #[test]
+    fn a_header_section_without_end_is_bounded() {
+        let mut framer = Framer::new();
+        framer.push(b"BYE sip:a@b SIP/2.0\r\n");
+        let mut pushed = 0;
+        let error = loop {
+            framer.push(b"X-Flood: 0123456789\r\n");
+            pushed += 1;
+            match framer.next() {
+                None => assert!(pushed < 4000, "no bound"),
+                Some(result) => break result.expect_err("it never ends").error,
+            }
+        };
+        assert_eq!(error, ParseError::TooLarge);
+        assert_eq!(framer.pending(), 0);
+    }
+
+    #[test]
+    fn the_largest_message_passes_and_one_byte_more_does_not() {
+        let head = |n: usize| format!("MESSAGE sip:a@b SIP/2.0\r\nl: {n}\r\n\r\n").into_bytes();
+        let body = MESSAGE_BYTES_MAX - head(60_000).len();
+        let mut bytes = head(body);
+        bytes.resize(MESSAGE_BYTES_MAX, b'z');
+        let mut framer = Framer::new();
+        for part in bytes.chunks(1448) {
+            framer.push(part);
+        }
+        assert_eq!(all(&mut framer), [Ok(Frame::Message(Bytes::from(bytes)))]);
+        let mut framer = Framer::new();
+        framer.push(&head(body + 1));
+        assert!(matches!(framer.next(), Some(Err(FrameError { error: ParseError::TooLarge, .. }))));
+    }
+}

@@ -296,3 +296,96 @@ pub(crate) fn after_first_value(line: &[u8]) -> &[u8] {
         (_, None) => b"",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPREAD: &[u8] = b"\r\nINVITE sip:bob@example.net SIP/2.0\r\n\
+        V : SIP/2.0/UDP a;branch=1 , SIP/2.0/TCP b\r\n\
+        X-Tag\t:  first \r\n\
+        via:\r\n SIP/2.0/TLS c\r\n\
+        k:\r\n\
+        Supported: timer,\r\n\t100REL , \"a,b\"\r\n\
+        x-TAG: second\r\n\
+        l: 2\r\n\r\nhi, and more";
+
+    fn spread() -> Message<'static> {
+        Message::parse(SPREAD, Framing::Datagram).expect("well formed")
+    }
+
+    /// RFC 3261 §7.3.1: a list may be spread over lines, in any form of its name.
+    #[test]
+    fn values_of_a_list_are_found_over_all_its_lines() {
+        let message = spread();
+        let vias: Vec<_> = message.values(Name::Via).collect();
+        assert_eq!(vias, [&b"SIP/2.0/UDP a;branch=1"[..], b"SIP/2.0/TCP b", b"SIP/2.0/TLS c"]);
+        assert_eq!(message.get(Name::Via), Some(&b"SIP/2.0/UDP a;branch=1 , SIP/2.0/TCP b"[..]));
+        assert_eq!(message.count(Name::Via), 2);
+        assert!(message.has_token(Name::Supported, b"100rel"));
+        assert!(!message.has_token(Name::Supported, b"100"));
+        assert_eq!(message.values(Name::Supported).count(), 3);
+        assert_eq!(message.values(Name::Require).count(), 0);
+    }
+
+    /// RFC 3261 §7.3.1: names are case-insensitive and white space may stand before the colon.
+    #[test]
+    fn unknown_headers_are_found_in_any_case_and_kept_as_they_stand() {
+        let message = spread();
+        assert_eq!(message.find(b"X-Tag"), Some(&b"first"[..]));
+        assert_eq!(message.find_all(b"x-tag").collect::<Vec<_>>(), [&b"first"[..], b"second"]);
+        assert_eq!(message.find(b"VIA"), message.get(Name::Via));
+        assert_eq!(message.find(b"X-Tags"), None);
+        let lines: Vec<_> = message.headers().map(|h| h.line).collect();
+        assert_eq!(lines.get(1), Some(&&b"X-Tag\t:  first "[..]));
+        assert_eq!(lines.get(2), Some(&&b"via:\r\n SIP/2.0/TLS c"[..]));
+        assert_eq!(message.headers().map(|h| h.name).nth(5), Some(&b"x-TAG"[..]));
+    }
+
+    #[test]
+    fn start_line_body_and_length_are_those_of_the_bytes() {
+        let message = spread();
+        let uri = &b"sip:bob@example.net"[..];
+        assert_eq!(message.start(), StartLine::Request { method: Method::Invite, uri });
+        assert_eq!(message.body(), b"hi");
+        assert_eq!(message.length(), SPREAD.len() - ", and more".len());
+        assert_eq!(message.bytes(), &SPREAD[2..message.length()]);
+
+        let bytes = b"SIP/2.0 404 Not  here \r\nl:0\r\n\r\n";
+        let message = Message::parse(bytes, Framing::Stream).expect("well formed");
+        assert_eq!(message.start(), StartLine::Response { status: 404, reason: b"Not  here " });
+        assert_eq!((message.method(), message.uri(), message.is_request()), (None, None, false));
+    }
+
+    #[test]
+    fn an_owned_message_is_small_and_shows_the_same_view() {
+        assert!(size_of::<OwnedMessage>() <= 600, "{}", size_of::<OwnedMessage>());
+        let bytes = Bytes::from_static(SPREAD);
+        let owned = OwnedMessage::parse(bytes.clone(), Framing::Datagram).expect("well formed");
+        assert_eq!(owned.bytes().as_ptr(), bytes.as_ptr(), "the bytes are shared, not copied");
+        assert_eq!(owned, spread().to_owned());
+        assert_eq!(owned.view().find(b"x-tag"), spread().find(b"x-tag"));
+    }
+
+    /// What a 400 needs survives a broken line, a broken length and a broken end.
+    #[test]
+    fn a_broken_request_is_salvaged_for_its_answer() {
+        let bytes =
+            b"BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nnonsense\r\nCall-ID: 1\r\n two\r\nl: -1\r\n\r\nx";
+        assert_eq!(Message::parse(bytes, Framing::Datagram).err(), Some(ParseError::HeaderLine));
+        let message = Message::salvage(bytes).expect("there is a request line");
+        assert_eq!(message.method(), Some(Method::Bye));
+        assert_eq!(message.get(Name::Via), Some(&b"SIP/2.0/UDP h"[..]));
+        assert_eq!(message.get(Name::CallId), Some(&b"1\r\n two"[..]));
+        assert_eq!(message.body(), b"");
+        for none in [
+            &b""[..],
+            b"\r\n\r\n",
+            b"SIP/2.0 200 OK\r\n\r\n",
+            b"BYE sip:a@b\r\nVia: x\r\n\r\n",
+            b"\0\x01 \0 SIP/",
+        ] {
+            assert!(Message::salvage(none).is_none());
+        }
+    }
+}

@@ -135,3 +135,80 @@ pub fn push_host_port(out: &mut Vec<u8>, address: SocketAddr) {
     out.push(b':');
     push_number(out, u32::from(address.port()));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Framing;
+
+    fn respond(via: &str, to: &str, status: u16, tag: Option<&[u8]>) -> String {
+        let request = format!(
+            "INVITE sip:b@c SIP/2.0\r\n{via}From: <sip:a@c>;tag=1\r\nt: {to}\r\ni: x\r\nTimestamp: 54\r\n\
+             CSeq: 7 INVITE\r\nSubject: no\r\nl: 0\r\n\r\n"
+        );
+        let request = Message::parse(request.as_bytes(), Framing::Datagram).expect("well formed");
+        let source = "192.0.2.1:9988".parse().expect("an address");
+        let mut out = Vec::new();
+        response_to(&mut out, &request, status, b"", tag, source).end();
+        String::from_utf8(out).expect("text")
+    }
+
+    fn via_of(via: &str) -> String {
+        let text = respond(&format!("Via: {via}\r\n"), "<sip:b@c>", 200, None);
+        text.lines().nth(1).expect("a second line").to_owned()
+    }
+
+    /// RFC 3261 §8.2.6.2.
+    #[test]
+    fn a_response_repeats_vias_from_to_call_id_and_cseq() {
+        let vias = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1, SIP/2.0/TCP two \r\nv:SIP/2.0/TCP  three\r\n";
+        assert_eq!(
+            respond(vias, "<sip:b@c>", 180, Some(b"t9")),
+            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1, SIP/2.0/TCP two\r\n\
+             v:SIP/2.0/TCP  three\r\nFrom: <sip:a@c>;tag=1\r\nt: <sip:b@c>;tag=t9\r\ni: x\r\nCSeq: 7 INVITE\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+    }
+
+    /// RFC 3261 §18.2.1 (received) and RFC 3581 §4 (rport).
+    #[test]
+    fn the_top_via_learns_where_the_request_came_from() {
+        assert_eq!(
+            via_of("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1"),
+            "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1"
+        );
+        assert_eq!(
+            via_of("SIP/2.0/UDP host:5061;branch=z9hG4bK1"),
+            "Via: SIP/2.0/UDP host:5061;branch=z9hG4bK1;received=192.0.2.1"
+        );
+        assert_eq!(
+            via_of("SIP/2.0/UDP 192.0.2.1 ; rport ; branch=z9hG4bK1;x"),
+            "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1;x;rport=9988;received=192.0.2.1"
+        );
+        assert_eq!(
+            via_of("SIP/2.0/UDP 10.0.0.1;received=6.6.6.6;rport=6;branch=z9hG4bK1"),
+            "Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport=9988;received=192.0.2.1"
+        );
+    }
+
+    /// RFC 3261 §8.2.6.2: a tag is added where there is none; §8.2.6.1: 100 repeats Timestamp.
+    #[test]
+    fn to_gets_a_tag_once_and_a_100_gets_the_timestamp() {
+        let via = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n";
+        assert!(respond(via, "sip:b@c;tag=old", 200, Some(b"new")).contains("t: sip:b@c;tag=old\r\n"));
+        assert!(respond(via, "sip:b@c", 200, Some(b"new")).contains("t: sip:b@c;tag=new\r\n"));
+        assert!(respond(via, "\"open <sip:b@c>", 400, Some(b"new")).contains("t: \"open <sip:b@c>\r\n"));
+        assert!(respond(via, "sip:b@c", 100, None).contains("t: sip:b@c\r\n"));
+        assert!(respond(via, "sip:b@c", 100, None).contains("Timestamp: 54\r\n"));
+        assert!(!respond(via, "sip:b@c", 180, None).contains("Timestamp"));
+    }
+
+    #[test]
+    fn addresses_are_written_as_via_wants_them() {
+        let mut out = Vec::new();
+        push_host_port(&mut out, "192.0.2.1:5060".parse().expect("an address"));
+        push_host_port(&mut out, "[2001:db8::1]:5061".parse().expect("an address"));
+        push_ip(&mut out, "2001:db8::2".parse().expect("an address"));
+        assert_eq!(out, b"192.0.2.1:5060[2001:db8::1]:50612001:db8::2");
+    }
+}

@@ -341,3 +341,113 @@ impl Iterator for Lines<'_> {
         Some((from, to))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(head: &str) -> String {
+        format!("OPTIONS sip:a@b SIP/2.0\r\n{head}\r\n")
+    }
+
+    fn error(head: &str, framing: Framing) -> Option<ParseError> {
+        scan(message(head).as_bytes(), framing).err()
+    }
+
+    /// RFC 3261 §18.3: what delimits a body in each transport.
+    #[test]
+    fn content_length_rules_differ_between_datagrams_and_streams() {
+        let bytes = b"OPTIONS sip:a@b SIP/2.0\r\nl: 3\r\n\r\nabcdef";
+        let head = bytes.len() - 6;
+        for framing in [Framing::Datagram, Framing::Stream] {
+            assert_eq!(scan(bytes, framing).map(|s| s.length).ok(), Some(head + 3));
+        }
+        let bytes = b"OPTIONS sip:a@b SIP/2.0\r\nl: 7\r\n\r\nabcdef";
+        assert_eq!(scan(bytes, Framing::Datagram).err(), Some(ParseError::BodyShort));
+        assert_eq!(scan(bytes, Framing::Stream).map(|s| s.length).ok(), Some(head + 7));
+        let bytes = b"OPTIONS sip:a@b SIP/2.0\r\nX: y\r\n\r\nabcdef";
+        assert_eq!(scan(bytes, Framing::Datagram).map(|s| s.length).ok(), Some(bytes.len()));
+        assert_eq!(scan(bytes, Framing::Stream).err(), Some(ParseError::ContentLengthMissing));
+    }
+
+    /// RFC 3261 §20.14; RFC 4475 §3.1.2.3, §3.3.9.
+    #[test]
+    fn a_length_that_is_no_plain_number_or_comes_twice_is_refused() {
+        for bad in ["-1", "+1", "", "1 1", "0x1", "1,1", "١"] {
+            let head = format!("Content-Length: {bad}\r\n");
+            assert_eq!(error(&head, Framing::Stream), Some(ParseError::ContentLength), "{bad}");
+        }
+        assert_eq!(
+            error("l: 0\r\nContent-Length: 0\r\n", Framing::Stream),
+            Some(ParseError::ContentLengthRepeated)
+        );
+        assert_eq!(error("l: 4294967296\r\n", Framing::Stream), Some(ParseError::TooLarge));
+        assert_eq!(error("l: 99999999999999999999999\r\n", Framing::Stream), Some(ParseError::TooLarge));
+        assert_eq!(error("l: 4294967296\r\n", Framing::Datagram), Some(ParseError::BodyShort));
+        assert_eq!(error("l: 000000000000\r\n", Framing::Stream), None);
+        assert_eq!(error("l :\r\n 0\r\n", Framing::Stream), None);
+    }
+
+    #[test]
+    fn limits_hold_at_their_edges() {
+        let lines = |n: usize| "X: y\r\n".repeat(n);
+        assert_eq!(error(&lines(HEADERS_MAX), Framing::Datagram), None);
+        assert_eq!(error(&lines(HEADERS_MAX + 1), Framing::Datagram), Some(ParseError::TooManyHeaders));
+        let line = |n: usize| format!("X: {}\r\n", "y".repeat(n - 3));
+        assert_eq!(error(&line(HEADER_BYTES_MAX), Framing::Datagram), None);
+        assert_eq!(error(&line(HEADER_BYTES_MAX + 1), Framing::Datagram), Some(ParseError::HeaderTooLong));
+        let name = |n: usize| format!("{}: y\r\n", "X".repeat(n));
+        assert_eq!(error(&name(NAME_BYTES_MAX), Framing::Datagram), None);
+        assert_eq!(error(&name(NAME_BYTES_MAX + 1), Framing::Datagram), Some(ParseError::HeaderTooLong));
+
+        let mut bytes = message("").into_bytes();
+        bytes.resize(MESSAGE_BYTES_MAX, b'z');
+        assert!(scan(&bytes, Framing::Datagram).is_ok());
+        bytes.push(b'z');
+        assert_eq!(scan(&bytes, Framing::Datagram).err(), Some(ParseError::TooLarge));
+    }
+
+    /// RFC 3261 §7.1, §7.2.
+    #[test]
+    fn start_lines_follow_their_grammar_to_the_byte() {
+        let start = |line: &str| scan(format!("{line}\r\n\r\n").as_bytes(), Framing::Datagram).err();
+        for good in ["BYE sip:a SIP/2.0", "BYE x sip/2.0", "SIP/2.0 200 OK", "SIP/2.0 699 ", "SIP/2.0 100"] {
+            assert_eq!(start(good), None, "{good}");
+        }
+        for bad in
+            ["BYE", "BYE sip:a", " BYE sip:a SIP/2.0", "BYE  SIP/2.0", "BYE\tsip:a SIP/2.0", "B(E x SIP/2.0"]
+        {
+            assert_eq!(start(bad), Some(ParseError::StartLine), "{bad}");
+        }
+        for bad in
+            ["SIP/2.0 99 x", "SIP/2.0 1000 x", "SIP/2.0", "SIP/2.0 2x0 OK", "SIP/2.0  200", "SIP/2.0 200OK"]
+        {
+            assert_eq!(start(bad), Some(ParseError::Status), "{bad}");
+        }
+        assert_eq!(start("BYE sip:a SIP/2.1"), Some(ParseError::Version));
+        assert_eq!(start("BYE sip:a SIP/2"), Some(ParseError::StartLine));
+    }
+
+    /// RFC 3261 §7: the empty line, and what a datagram may leave out.
+    #[test]
+    fn a_datagram_without_its_empty_line_must_say_that_it_has_no_body() {
+        let start = "OPTIONS sip:a@b SIP/2.0\r\n";
+        for (head, expected) in [
+            ("l: 0\r\n", None),
+            ("l: 0 ", None),
+            ("l: 0", None),
+            ("X: y\r\n", Some(ParseError::Unfinished)),
+            ("X: y", Some(ParseError::Unfinished)),
+            ("l: 5\r\n", Some(ParseError::Unfinished)),
+            ("l: 0\r", Some(ParseError::Unfinished)),
+        ] {
+            let bytes = format!("{start}{head}");
+            assert_eq!(scan(bytes.as_bytes(), Framing::Datagram).err(), expected, "{head:?}");
+            assert_eq!(
+                scan(bytes.as_bytes(), Framing::Stream).err(),
+                Some(ParseError::Unfinished),
+                "{head:?}"
+            );
+        }
+    }
+}

@@ -310,3 +310,116 @@ fn hex(digit: u8) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).expect("well formed")
+    }
+
+    /// RFC 3261 §19.1.1, §19.1.3.
+    #[test]
+    fn sip_uris_fall_into_their_parts() {
+        let full = uri("sip:alice:secret%20w@atlanta.com:5070;transport=TCP;lr?subject=x&priority=urgent");
+        assert_eq!((full.user, full.password), (Some(&b"alice"[..]), Some(&b"secret%20w"[..])));
+        assert_eq!(full.password_decoded().as_deref(), Some(&b"secret w"[..]));
+        assert_eq!((full.host, full.port), (&b"atlanta.com"[..], Some(5070)));
+        assert_eq!(full.host_port(), b"atlanta.com:5070");
+        assert_eq!(full.param(b"Transport"), Some(&b"TCP"[..]));
+        assert_eq!((full.param(b"lr"), full.param(b"user")), (Some(&b""[..]), None));
+        assert_eq!(full.headers, Some(&b"subject=x&priority=urgent"[..]));
+
+        let bare = uri("SIPS:atlanta.com");
+        assert_eq!((bare.scheme, bare.user, bare.port), (Scheme::Sips, None, None));
+        assert_eq!(bare.host(), Some(Host::Name(b"atlanta.com")));
+        assert_eq!(bare.host_port(), b"atlanta.com");
+    }
+
+    /// RFC 3261 §25.1: a user may hold what separates elsewhere (RFC 4475 §3.1.1.2, §3.1.1.9).
+    #[test]
+    fn a_user_may_hold_separators() {
+        let odd = uri("sip:1_u~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1@example.com");
+        assert_eq!(odd.user, Some(&b"1_u~(to-be!sure)&isn't+it$/crazy?,/;;*"[..]));
+        assert_eq!((odd.host, odd.params, odd.headers), (&b"example.com"[..], &b""[..], None));
+        let semicolon = uri("sip:user;par=u%40example.net@example.com");
+        assert_eq!(semicolon.user_decoded().as_deref(), Some(&b"user;par=u@example.net"[..]));
+        assert_eq!(uri("sip:12345678#49301@h").user, Some(&b"12345678#49301"[..]));
+        assert_eq!(uri("sip:12345678%2349301@h").user_decoded().as_deref(), Some(&b"12345678#49301"[..]));
+        assert_eq!(uri("sip:nul%00@h").user_decoded().as_deref(), Some(&b"nul\0"[..]));
+    }
+
+    /// RFC 3261 §25.1, RFC 5118 §4.
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        let address = |text: &str| match uri(text).host() {
+            Some(Host::Address(ip)) => ip.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(address("sip:u@192.0.2.1:5060"), "192.0.2.1");
+        assert_eq!(address("sip:[2001:db8::10]:5070"), "2001:db8::10");
+        assert_eq!(uri("sip:[2001:db8::10]:5070").port, Some(5070));
+        assert_eq!(
+            (address("sip:[2001:db8::10:5070]"), uri("sip:[2001:db8::10:5070]").port),
+            ("2001:db8::10:5070".into(), None)
+        );
+        assert_eq!(address("sip:[2001:db8:::192.0.2.1]"), "2001:db8::c000:201");
+        assert_eq!(address("sip:[::ffff:192.0.2.1]"), "::ffff:192.0.2.1");
+        assert_eq!(uri("sip:u@300.1.1.1").host(), Some(Host::Name(b"300.1.1.1")));
+    }
+
+    #[test]
+    fn uris_that_break_the_grammar_are_refused() {
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            ":x",
+            "1sip:a",
+            "sip:@h",
+            "sip:u@",
+            "sip:u@h:",
+            "sip:u@h:0",
+            "sip:u@h:65536",
+            "sip:u@h:5a",
+            "sip:u%4@h",
+            "sip:u%zz@h",
+            "sip:a b@h",
+            "sip:u@h;",
+            "sip:u@h;=x",
+            "sip:u@h;;lr",
+            "sip:u@h;a=%1",
+            "sip:2001:db8::10",
+            "sip:[2001:db8::10",
+            "sip:[2001:db8:::10]",
+            "sip:[1.2.3.4]",
+            "sip:[2001:db8::10]x",
+            "<sip:u@h>",
+            "sip:u@h?x=<",
+            "sip:a@b@c",
+            "sip:\u{e9}@h",
+            "tel:",
+            "tel:+",
+            "tel:abcxyz",
+            "tel:+31 20",
+            "urn:",
+            "soap.beep:",
+            "http://a b",
+        ] {
+            assert_eq!(Uri::parse(bad.as_bytes()), Err(ParseError::Uri), "{bad}");
+        }
+    }
+
+    /// RFC 3966 §3, RFC 5031.
+    #[test]
+    fn tel_and_urn_have_a_number_and_a_service() {
+        let tel = uri("tel:+1-201-555-0123;phone-context=example.com");
+        assert_eq!((tel.scheme, tel.user), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
+        assert_eq!(tel.param(b"phone-context"), Some(&b"example.com"[..]));
+        assert_eq!((tel.host(), tel.host_port()), (None, &b""[..]));
+        let sos = uri("urn:service:sos.police");
+        assert_eq!((sos.scheme, sos.opaque, sos.user), (Scheme::Urn, &b"service:sos.police"[..], None));
+        assert_eq!(uri("nobodyKnows:opaque").scheme, Scheme::Other(b"nobodyKnows"));
+    }
+}

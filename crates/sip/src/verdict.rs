@@ -468,3 +468,129 @@ fn accepts_sdp(message: &Message<'_>) -> bool {
             || range.kind.eq_ignore_ascii_case(b"multipart")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(method: &str, extra: &str, body: &str) -> Vec<u8> {
+        format!(
+            "{method} sip:b@example.net SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1;rport\r\n\
+             From: <sip:a@example.org>;tag=1\r\nTo: <sip:b@example.net>\r\nCall-ID: v\r\nCSeq: 1 {method}\r\n\
+             {extra}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    fn judge(bytes: &[u8], rules: &Rules) -> String {
+        read(bytes, Framing::Datagram, rules).verdict.to_string()
+    }
+
+    const LAX: Rules = Rules { strict_headers: false, extensions: Extensions::TIMER };
+    const STRICT: Rules = Rules { strict_headers: true, extensions: Extensions::NONE };
+
+    /// EX19: under `strict_headers` a 400 names Max-Forwards, Contact and Content-Type too.
+    #[test]
+    fn ex19_strict_headers_demand_max_forwards_contact_and_content_type() {
+        let mf = "Max-Forwards: 70\r\n";
+        let contact = "Max-Forwards: 70\r\nContact: <sip:a@192.0.2.9>\r\n";
+        let whole = "Max-Forwards: 70\r\nContact: <sip:a@192.0.2.9>\r\nContent-Type: application/sdp\r\n";
+        for (extra, expected) in [
+            ("", "reject 400 Missing Max-Forwards"),
+            (mf, "reject 400 Missing Contact"),
+            (contact, "reject 400 Missing Content-Type"),
+            (whole, "accept"),
+        ] {
+            assert_eq!(judge(&message("INVITE", extra, "v=0"), &STRICT), expected);
+        }
+    }
+
+    /// EX19 reversed: elsewhere a missing Max-Forwards counts as 70.
+    #[test]
+    fn ex19_without_strict_headers_none_of_them_is_demanded() {
+        assert_eq!(judge(&message("INVITE", "", "v=0"), &LAX), "accept");
+    }
+
+    /// EX20, RFC 3261 §16.3; ACK and CANCEL end at the next hop.
+    #[test]
+    fn ex20_a_request_without_hops_left_is_refused() {
+        let none = "Max-Forwards: 0\r\n";
+        for method in ["INVITE", "OPTIONS", "BYE", "REGISTER"] {
+            assert_eq!(judge(&message(method, none, ""), &LAX), "reject 483 Too Many Hops");
+            assert_eq!(judge(&message(method, "Max-Forwards: 1\r\n", ""), &LAX), "accept");
+        }
+        assert_eq!(judge(&message("CANCEL", none, ""), &LAX), "accept");
+        assert_eq!(judge(&message("ACK", none, ""), &LAX), "accept");
+    }
+
+    /// RFC 3261 §8.2.2.3, §20.40: the answer lists what is not supported, and only that.
+    #[test]
+    fn unsupported_names_the_extensions_that_are_missing() {
+        let bytes = message("INVITE", "Require: timer, x-one\r\nRequire: X-Two\r\n", "");
+        let reading = read(&bytes, Framing::Datagram, &LAX);
+        let Verdict::Reject(reject) = reading.verdict else { panic!("{}", reading.verdict) };
+        let mut out = Vec::new();
+        let source = "192.0.2.9:5070".parse().expect("an address");
+        let request = reading.message.expect("it could be read");
+        reject.answer(&mut out, &request, &LAX, b"t1", source).end();
+        let answer = Message::parse(&out, Framing::Stream).expect("what we write, we read");
+        assert_eq!(answer.status(), Some(420));
+        assert_eq!(answer.reason_phrase(), b"Bad Extension");
+        assert_eq!(answer.values(Name::Unsupported).collect::<Vec<_>>(), [&b"x-one"[..], b"X-Two"]);
+        assert_eq!(answer.to_tag(), Ok(Some(&b"t1"[..])));
+        assert_eq!(answer_target(&request, source), Some(source));
+        // With nothing supported, timer is in the list too.
+        let reading = read(&bytes, Framing::Datagram, &STRICT);
+        assert_eq!(reading.verdict.to_string(), "reject 400 Missing Max-Forwards");
+        assert_eq!(unsupported(&request, Extensions::NONE).count(), 3);
+    }
+
+    /// RFC 3261 §8.2.3: a 415 lists what would do.
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_with_what_would_do() {
+        let bytes = message("INVITE", "Content-Type: text/plain\r\n", "hi");
+        let reading = read(&bytes, Framing::Datagram, &LAX);
+        let Verdict::Reject(reject) = reading.verdict else { panic!("{}", reading.verdict) };
+        let mut out = Vec::new();
+        let source = "192.0.2.9:5070".parse().expect("an address");
+        reject.answer(&mut out, &reading.message.expect("read"), &LAX, b"t1", source).end();
+        let answer = Message::parse(&out, Framing::Stream).expect("what we write, we read");
+        assert!(answer.has_token(Name::Accept, b"application/sdp"));
+        assert_eq!(answer.status(), Some(415));
+        // The same body in a method that we only pass on.
+        assert_eq!(judge(&message("INFO", "Content-Type: text/plain\r\n", "hi"), &LAX), "accept");
+    }
+
+    /// RFC 3261 §21.4.1, §18.2.2: broken parameters of a Via do not stop the answer.
+    #[test]
+    fn a_broken_request_is_answered_where_its_via_says_enough() {
+        let bytes = b"BYE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5070;;\r\nTo: <sip:b>\r\nl: 0\r\n\r\n";
+        let reading = read(bytes, Framing::Datagram, &LAX);
+        assert_eq!(reading.verdict.to_string(), "reject 400 Malformed Via");
+        let (message, source) = (reading.message.expect("read"), "192.0.2.1:9".parse().expect("an address"));
+        assert_eq!(answer_target(&message, source), Some("192.0.2.1:5070".parse().expect("an address")));
+        let too_large = [bytes.as_slice(), &[b'z'; 70_000]].concat();
+        assert_eq!(judge(&too_large, &LAX), "reject 513 Message Too Large");
+    }
+
+    /// RFC 3261 §18.1.2: a response is taken or dropped, never answered.
+    #[test]
+    fn responses_are_taken_or_dropped() {
+        let response = |start: &str| {
+            let request = message("INVITE", "", "");
+            let line = request.iter().position(|b| *b == b'\n').expect("a line");
+            [start.as_bytes(), b"\r\n", &request[line + 1..]].concat()
+        };
+        assert_eq!(judge(&response("SIP/2.0 180 Ringing"), &LAX), "accept");
+        assert_eq!(judge(&response("SIP/2.0 99 No"), &LAX), "drop Malformed status code");
+        assert_eq!(judge(b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n", &LAX), "drop Missing Via");
+    }
+
+    #[test]
+    fn extensions_are_a_set_of_known_tags() {
+        let set = Extensions::from_tokens([&b"TIMER"[..], b"path", b"levitation"]);
+        assert_eq!(set, Extensions::TIMER.and(Extensions::PATH));
+        assert!(set.contains(b"timer") && !set.contains(b"100rel") && !set.contains(b"levitation"));
+    }
+}

@@ -158,3 +158,44 @@ pub fn push_number(out: &mut Vec<u8>, value: u32) {
     }
     out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Framing;
+
+    #[test]
+    fn what_is_not_ours_is_copied_to_the_byte() {
+        let bytes = b"BYE sip:a@b SIP/2.0\r\nm : <sip:x@y>\r\nX-A:1\r\ncontact:\r\n\t<sip:z@y> ;q=1 \r\n\
+            x-a :  2\r\nl: 1\r\n\r\n.";
+        let message = Message::parse(bytes, Framing::Datagram).expect("well formed");
+        let mut out = Vec::new();
+        let mut writer = Writer::request(&mut out, Method::Bye, b"sip:a@b");
+        writer.copy(&message, Name::Contact).copy_where(&message, |h| h.name.eq_ignore_ascii_case(b"X-A"));
+        writer.copy(&message, Name::ContentLength).body_only(message.body());
+        let expected = "BYE sip:a@b SIP/2.0\r\nm : <sip:x@y>\r\ncontact:\r\n\t<sip:z@y> ;q=1 \r\nX-A:1\r\n\
+            x-a :  2\r\nContent-Length: 1\r\n\r\n.";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn headers_numbers_and_bodies_are_written_in_order() {
+        let mut out = b"kept".to_vec();
+        let mut writer = Writer::response(&mut out, 486, b"");
+        writer.number(Name::RetryAfter, 0).number(Name::Expires, u32::MAX).cseq(4711, Method::Invite);
+        writer.named(b"X-Tag", &[b"a", b"", b"b"]).body(b"text/plain", b"hi");
+        let expected = "keptSIP/2.0 486 Busy Here\r\nRetry-After: 0\r\nExpires: 4294967295\r\nCSeq: 4711 INVITE\r\n\
+            X-Tag: ab\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn no_part_can_break_out_of_its_line() {
+        let mut out = Vec::new();
+        Writer::request(&mut out, Method::Other(b"A\r\nB: c"), b"sip:x\r\n\r\n")
+            .header(Name::Subject, &[b"a\r\nEvil: yes", b"\n"])
+            .end();
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert_eq!(text, "A  B: c sip:x     SIP/2.0\r\nSubject: a  Evil: yes \r\nContent-Length: 0\r\n\r\n");
+    }
+}
