@@ -39,8 +39,16 @@ pub fn is_hidden(name: &str) -> bool {
 }
 
 /// Placeholders that `add` may contain.
-pub const PLACEHOLDERS: &[&str] =
-    &["call.id", "call.from", "call.to", "trunk.name", "tenant.name", "tenant.account_sid", "node.name"];
+pub const PLACEHOLDERS: &[&str] = &[
+    "call.id",
+    "leg.id",
+    "call.from",
+    "call.to",
+    "trunk.name",
+    "tenant.name",
+    "tenant.account_sid",
+    "node.name",
+];
 
 /// Names of header fields that are one dialog's or hop's, or that are written anew.
 const HIDDEN: &[&str] = &[
