@@ -73,7 +73,11 @@ mod tests {
             assert_eq!(numbers.take(), Ok(expected));
         }
         assert_eq!(numbers.take(), Err(NeedsReservation { reserved_to: 137 }));
-        assert_eq!(numbers.take(), Err(NeedsReservation { reserved_to: 137 }), "asking again changes nothing");
+        assert_eq!(
+            numbers.take(),
+            Err(NeedsReservation { reserved_to: 137 }),
+            "asking again changes nothing"
+        );
         numbers.reserve(137);
         assert_eq!(numbers.take(), Ok(74));
         numbers.reserve(80);

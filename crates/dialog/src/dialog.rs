@@ -379,6 +379,8 @@ impl Dialog {
         self.state.session = session;
         self.timers.clear(Timer::Refresh);
         self.timers.clear(Timer::Expiry);
+        // A 2xx may cross a BYE: it is acknowledged, but the session is over.
+        let session = session.filter(|_| !self.ended);
         self.session_ends = session.map(|s| now + s.interval());
         if let Some(session) = session {
             if session.refresher == Refresher::Us {
@@ -415,3 +417,226 @@ fn is_sips(uri: &[u8]) -> bool {
 const TAKEOVER_GRACE: Duration = Duration::from_secs(32);
 
 const REFRESH_POSTPONED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::*;
+    use crate::{Answered, Received, SessionMode};
+
+    const TIMED: &str = "Supported: timer\r\nSession-Expires: 1800;refresher=uas\r\n";
+
+    #[test]
+    fn a_callee_s_dialog_is_made_of_the_invite() {
+        // RFC 3261 §12.1.1.
+        let dialog = uas_early("Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\n", Settings::default());
+        let state = dialog.state();
+        assert_eq!((&*state.call_id, &*state.local_tag, &*state.remote_tag), ("c1@a", "b1", "a1"));
+        assert_eq!(
+            (&*state.local, &*state.remote),
+            ("Bob <sip:bob@us.example>", "\"Alice\" <sip:alice@a.example>")
+        );
+        assert_eq!(&*state.remote_target, "sip:alice@192.0.2.1:5070");
+        assert_eq!(*state.route_set, ["<sip:p1;lr>".into(), "<sip:p2;lr>".into()]);
+        assert_eq!((state.remote_cseq, state.invite_cseq, state.role), (Some(7), 7, Role::Uas));
+        assert!(!state.confirmed && !state.secure);
+    }
+
+    #[test]
+    fn a_caller_s_dialog_is_made_of_the_response() {
+        // RFC 3261 §12.1.2: the route set in reverse; no remote CSeq yet.
+        let routes = "Record-Route: <sip:p2;lr>, <sip:p1;lr>\r\n";
+        let mut dialog = uac_by(180, routes, false, Settings::default());
+        let state = dialog.state().clone();
+        assert_eq!((&*state.local_tag, &*state.remote_tag, state.remote_cseq), ("u1", "b9", None));
+        assert_eq!((&*state.local, &*state.remote), ("<sip:us@us.example>", "<sip:bob@b.example>"));
+        assert_eq!(*state.route_set, ["<sip:p1;lr>".into(), "<sip:p2;lr>".into()]);
+        assert!(!state.confirmed);
+        assert_eq!(dialog.take_cseq(), Ok(11));
+    }
+
+    #[test]
+    fn the_2xx_decides_route_set_and_target_of_an_early_dialog() {
+        // RFC 3261 §13.2.2.4, §12.2.1.2.
+        let mut dialog = uac_by(180, "Record-Route: <sip:p1;lr>\r\n", false, Settings::default());
+        let extra = "Contact: <sip:bob@192.0.2.77>\r\nRecord-Route: <sip:p9;lr>\r\n";
+        assert_eq!(answer(&mut dialog, at(3), 200, "INVITE", 10, extra), Ok(Answered::Success));
+        assert_eq!(*dialog.state().route_set, ["<sip:p9;lr>".into()]);
+        assert_eq!(&*dialog.state().remote_target, "sip:bob@192.0.2.77");
+        assert!(dialog.state().confirmed);
+        // A re-INVITE changes the target, never the route set (§12.2).
+        dialog.sent_request(sip::Method::Invite, 11, true);
+        let extra = "Contact: <sip:bob@192.0.2.78>\r\nRecord-Route: <sip:p5;lr>\r\n";
+        assert_eq!(answer(&mut dialog, at(4), 200, "INVITE", 11, extra), Ok(Answered::Success));
+        assert_eq!(*dialog.state().route_set, ["<sip:p9;lr>".into()]);
+        assert_eq!(&*dialog.state().remote_target, "sip:bob@192.0.2.78");
+    }
+
+    #[test]
+    fn a_sips_request_makes_a_secure_dialog() {
+        // RFC 3261 §12.1.1.
+        let text = invite("").replace("INVITE sip:bob@", "INVITE sips:bob@");
+        let dialog =
+            Dialog::from_invite(&parse(&text), "b1", 1, true, Settings::default()).expect("a dialog");
+        assert!(dialog.state().secure);
+        assert_eq!(
+            &*dialog.state().remote_target,
+            "sip:alice@a.example",
+            "no Contact: From is the best guess"
+        );
+    }
+
+    #[test]
+    fn what_makes_no_dialog_is_refused() {
+        let settings = Settings::default();
+        let star = invite("Contact: *\r\n");
+        let refused = Dialog::from_invite(&parse(&star), "b1", 1, true, settings).map(|_| ());
+        assert_eq!(refused, Err(Reject::Malformed(PeerError::Contact)));
+        assert_eq!(refused.map_err(|r| r.status()), Err(400));
+        let small = invite("Supported: timer\r\nSession-Expires: 60\r\n");
+        let refused = Dialog::from_invite(&parse(&small), "b1", 1, true, settings).map(|_| ());
+        assert_eq!(refused, Err(Reject::IntervalTooSmall { min_se_s: 90 }));
+        // RFC 3261 §12.1.2: without a To tag a provisional opens no dialog.
+        let tagless = response(180, "", "INVITE", 10, "");
+        let refused = Dialog::from_response(&sent(&settings), &parse(&tagless), settings).map(|_| ());
+        assert_eq!(refused, Err(PeerError::NoToTag));
+    }
+
+    #[test]
+    fn an_early_dialog_ends_with_the_refusal_of_its_invite() {
+        // RFC 3261 §12.3.
+        let mut callee = uas_early("", Settings::default());
+        callee.responded(at(1), sip::Method::Invite, 486, false);
+        assert!(callee.is_ended());
+        let mut caller = uac_by(180, "", false, Settings::default());
+        assert_eq!(answer(&mut caller, at(1), 486, "INVITE", 10, ""), Ok(Answered::Refused));
+        assert!(caller.is_ended());
+    }
+
+    #[test]
+    fn siblings_differ_in_our_tag_only() {
+        // RFC 3261 §12.1: each To tag of ours is a dialog of its own.
+        let mut first = uas_early("", Settings::default());
+        let mut second = first.sibling("b2");
+        second.responded(at(0), sip::Method::Invite, 200, true);
+        assert_eq!(ask(&mut second, "ACK", 7, "", false), Ok(Received::Ack { awaited: true }));
+        assert_eq!((&*second.state().local_tag, second.state().confirmed), ("b2", true));
+        assert!(!first.state().confirmed);
+        assert_eq!(
+            ask(&mut first, "PRACK", 8, "RAck: 1 7 INVITE\r\n", false),
+            Err(Reject::NoSuchProvisional)
+        );
+    }
+
+    #[test]
+    fn we_refresh_at_half_by_update_where_the_peer_allows_it() {
+        // RFC 4028 §7.4, §10: half of 1800; end 32 s before 1800.
+        let mut dialog = uas(&format!("{TIMED}Allow: INVITE, ACK, BYE, UPDATE\r\n"));
+        assert_eq!(dialog.session_ends(), Some(at(1800)));
+        let expected = [(900_000, Output::Refresh(RefreshBy::Update)), (1_768_000, Output::SessionExpired)];
+        assert_eq!(run(&mut dialog, at(10_000)), expected);
+        assert_eq!(dialog.poll_timeout(), None);
+    }
+
+    #[test]
+    fn we_refresh_by_invite_where_the_peer_has_no_update() {
+        let mut dialog = uas(TIMED);
+        assert_eq!(run(&mut dialog, at(901)), [(900_000, Output::Refresh(RefreshBy::Invite))]);
+    }
+
+    #[test]
+    fn a_refresh_of_ours_moves_refresh_and_end() {
+        let mut dialog = uas(&format!("{TIMED}Allow: UPDATE\r\n"));
+        run(&mut dialog, at(900));
+        dialog.sent_request(sip::Method::Update, 1, false);
+        let extra = "Session-Expires: 600;refresher=uac\r\n";
+        assert_eq!(answer(&mut dialog, at(901), 200, "UPDATE", 1, extra), Ok(Answered::Success));
+        assert_eq!(dialog.session_ends(), Some(at(1501)));
+        let expected = [(1_201_000, Output::Refresh(RefreshBy::Update)), (1_469_000, Output::SessionExpired)];
+        assert_eq!(run(&mut dialog, at(10_000)), expected);
+    }
+
+    #[test]
+    fn a_peer_that_refreshes_keeps_the_session_and_one_that_stops_loses_it() {
+        // RFC 4028 §10: min(32, 90/3) = 30 s before the end.
+        let mut dialog = uas("Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n");
+        for second in [40, 80, 120] {
+            assert_eq!(run(&mut dialog, at(second)), []);
+            let extra = "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n";
+            let cseq = 10 + u32::try_from(second).expect("small");
+            assert_eq!(
+                ask(&mut dialog, "UPDATE", cseq, extra, false),
+                Ok(Received::Update { repeated: false })
+            );
+            dialog.responded(at(second), sip::Method::Update, 200, false);
+        }
+        assert_eq!(run(&mut dialog, at(1000)), [(180_000, Output::SessionExpired)]);
+    }
+
+    #[test]
+    fn roles_survive_in_the_headers_of_a_refresh() {
+        // RFC 4028 §7.4: "uac" and "uas" are of the transaction; I-17: the refresher survives a takeover.
+        let dialog = uas("Supported: timer\r\nSession-Expires: 600;refresher=uac\r\n");
+        assert_eq!(dialog.state().session, Some(Session { interval_s: 600, refresher: Refresher::Peer }));
+        let mut out = Vec::new();
+        dialog.write_session_request(&mut out);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uas\r\n");
+        let successor = Dialog::restore(at(0), dialog.state().clone(), Settings::default(), None);
+        out.clear();
+        successor.write_session_request(&mut out);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uas\r\n");
+    }
+
+    #[test]
+    fn the_answer_to_the_first_invite_carries_the_agreed_timer() {
+        let dialog = uas_early("Supported: timer\r\nSession-Expires: 600\r\n", Settings::default());
+        let mut out = Vec::new();
+        dialog.write_session_answer(&mut out);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uac\r\nRequire: timer\r\n");
+        let policy = SessionPolicy { mode: SessionMode::Off, ..SessionPolicy::default() };
+        let dialog = uas_early("Supported: timer\r\nSession-Expires: 600\r\n", session(policy));
+        out.clear();
+        dialog.write_session_answer(&mut out);
+        assert_eq!(out, b"");
+    }
+
+    /// A dialog in which we refresh every 900 s of 1800, at a successor with `left_s` of the interval left.
+    fn successor(refresher: &str, left_s: u64) -> Dialog {
+        let dialog = uas(&format!("Supported: timer\r\nSession-Expires: 1800;refresher={refresher}\r\n"));
+        let left = Some(Duration::from_secs(left_s));
+        Dialog::restore(at(0), dialog.state().clone(), Settings::default(), left)
+    }
+
+    #[test]
+    fn a_successor_resumes_the_session_timer_from_its_deadline() {
+        let refresh = Output::Refresh(RefreshBy::Invite);
+        // 300 s of 1800 are gone: 600 s to the half, 1468 s to the end less 32.
+        let expected = [(600_000, refresh.clone()), (1_468_000, Output::SessionExpired)];
+        assert_eq!(run(&mut successor("uas", 1500), at(9000)), expected);
+        // Ours is overdue: at once. The end leaves 32 s of grace.
+        let expected = [(0, refresh), (32_000, Output::SessionExpired)];
+        assert_eq!(run(&mut successor("uas", 10), at(9000)), expected);
+        // The peer's is overdue: it may have met a dead node.
+        assert_eq!(run(&mut successor("uac", 0), at(9000)), [(32_000, Output::SessionExpired)]);
+        assert_eq!(run(&mut successor("uac", 1800), at(9000)), [(1_768_000, Output::SessionExpired)]);
+    }
+
+    #[test]
+    fn a_refresh_waits_while_another_request_is_in_progress() {
+        let mut dialog = uas(TIMED);
+        dialog.sent_request(sip::Method::Invite, 1, true);
+        assert_eq!(run(&mut dialog, at(905)), []);
+        let extra = "Session-Expires: 1800;refresher=uac\r\n";
+        assert_eq!(answer(&mut dialog, at(906), 200, "INVITE", 1, extra), Ok(Answered::Success));
+        // That INVITE was itself a refresh: the next is due half an interval after it.
+        assert_eq!(run(&mut dialog, at(2000)), [(1_806_000, Output::Refresh(RefreshBy::Invite))]);
+    }
+
+    #[test]
+    fn an_ended_dialog_has_no_timers() {
+        let mut dialog = uas(TIMED);
+        assert!(dialog.poll_timeout().is_some());
+        dialog.end();
+        assert_eq!((dialog.poll_timeout(), dialog.session_ends()), (None, None));
+    }
+}

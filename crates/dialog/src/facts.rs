@@ -133,14 +133,18 @@ mod tests {
 
     #[test]
     fn parties_lose_folds_foreign_bytes_and_header_parameters() {
-        let text = invite("").replace("\"Alice\" <sip:alice@a.example>;tag=a1", "\"A\r\n B\" <sip:a@x>;x=y;tag=a1");
+        let text =
+            invite("").replace("\"Alice\" <sip:alice@a.example>;tag=a1", "\"A\r\n B\" <sip:a@x>;x=y;tag=a1");
         let party = party(&parse(&text), Name::From).expect("an address");
         assert_eq!((&*party.address, &*party.tag), ("\"A   B\" <sip:a@x>", "a1"));
         let mut bytes = invite("").into_bytes();
         let name = bytes.windows(7).position(|w| w == b"\"Alice\"").expect("her name");
         bytes[name + 1] = 0xe9; // Latin-1, as old exchanges send it.
         let message = Message::parse(&bytes, sip::Framing::Datagram).expect("well formed");
-        assert_eq!(&*super::party(&message, Name::From).expect("an address").address, "<sip:alice@a.example>");
+        assert_eq!(
+            &*super::party(&message, Name::From).expect("an address").address,
+            "<sip:alice@a.example>"
+        );
     }
 
     #[test]

@@ -14,11 +14,6 @@ pub(crate) fn at(s: u64) -> Instant {
     Instant::ZERO + Duration::from_secs(s)
 }
 
-/// `ms` milliseconds after the start.
-pub(crate) fn at_ms(ms: u64) -> Instant {
-    Instant::ZERO + Duration::from_millis(ms)
-}
-
 /// Reads a message of the test's own.
 pub(crate) fn parse(text: &str) -> Message<'_> {
     Message::parse(text.as_bytes(), Framing::Datagram).expect("the test's message is well formed")

@@ -88,3 +88,86 @@ impl Forks {
 
 /// More branches than any carrier rings; a peer that invents tags must not cost memory without end.
 const FORKS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use sip::Method;
+
+    use super::*;
+    use crate::fixture::*;
+    use crate::{NotNow, ReliableOrder};
+
+    fn hear(forks: &mut Forks, status: u16, tag: &str, extra: &str) -> Result<Forked, PeerError> {
+        let settings = Settings::default();
+        let text = response(status, tag, "INVITE", 10, extra);
+        forks.receive(at(1), &sent(&settings), &parse(&text), status >= 183, settings)
+    }
+
+    #[test]
+    fn each_to_tag_is_a_dialog_of_its_own_and_the_first_2xx_wins() {
+        // RFC 3261 §12.1.2, §13.2.2.4; I-15: the loser is acknowledged and ended.
+        let mut forks = Forks::default();
+        let ringing = Answered::Provisional { reliable: None };
+        let on = |index, fresh, winner, answered| Ok(Forked { index, fresh, winner, answered });
+        assert_eq!(hear(&mut forks, 180, "x", ""), on(0, true, false, ringing));
+        assert_eq!(hear(&mut forks, 180, "y", ""), on(1, true, false, ringing));
+        assert_eq!(hear(&mut forks, 180, "x", ""), on(0, false, false, ringing));
+        assert!(forks.winner().is_none());
+        assert_eq!(hear(&mut forks, 200, "y", ""), on(1, false, true, Answered::Success));
+        assert_eq!(hear(&mut forks, 200, "y", ""), on(1, false, true, Answered::Repeated));
+        assert_eq!(hear(&mut forks, 200, "z", ""), on(2, true, false, Answered::Success));
+        let loser = forks.get_mut(2).expect("the loser");
+        assert_eq!(loser.take_cseq(), Ok(11));
+        assert_eq!(loser.may_send(Method::Bye, false), Ok(()));
+        let winner = forks.take_winner().expect("the winner");
+        assert_eq!(&*winner.state().remote_tag, "y");
+        assert!(forks.take_winner().is_none());
+    }
+
+    #[test]
+    fn each_early_dialog_orders_its_own_provisionals() {
+        // RFC 3262 §4.
+        let mut forks = Forks::default();
+        let reliable = |rseq| format!("Require: 100rel\r\nRSeq: {rseq}\r\n");
+        let next = |rseq| Ok(Answered::Provisional { reliable: Some(ReliableOrder::Next { rseq }) });
+        assert_eq!(hear(&mut forks, 183, "x", &reliable(1)).map(|f| f.answered), next(1));
+        assert_eq!(hear(&mut forks, 183, "y", &reliable(500)).map(|f| f.answered), next(500));
+        assert_eq!(hear(&mut forks, 183, "x", &reliable(2)).map(|f| f.answered), next(2));
+    }
+
+    #[test]
+    fn a_provisional_without_a_tag_opens_nothing() {
+        let mut forks = Forks::default();
+        assert_eq!(hear(&mut forks, 180, "", ""), Err(PeerError::NoToTag));
+        assert!(forks.get(0).is_none());
+        // A 2xx without one comes from a peer of RFC 2543, and answers the call (RFC 3261 §12.1.2).
+        assert!(hear(&mut forks, 200, "", "").expect("an answer").winner);
+    }
+
+    #[test]
+    fn a_peer_that_invents_tags_is_stopped() {
+        // I-40.
+        let mut forks = Forks::default();
+        for n in 0..16 {
+            assert!(hear(&mut forks, 180, &format!("t{n}"), "").expect("a fork").fresh);
+        }
+        assert_eq!(hear(&mut forks, 180, "one-more", ""), Err(PeerError::Unexpected));
+        assert!(hear(&mut forks, 200, "t15", "").expect("a known fork").winner);
+    }
+
+    #[test]
+    fn recorded_forks_go_on_at_a_successor() {
+        let mut forks = Forks::default();
+        hear(&mut forks, 183, "x", "Require: 100rel\r\nRSeq: 4\r\n").expect("a fork");
+        hear(&mut forks, 180, "y", "").expect("a fork");
+        let restored =
+            forks.iter_mut().map(|d| Dialog::restore(at(2), d.state().clone(), Settings::default(), None));
+        let mut forks = Forks::restore(restored.collect());
+        // x answered reliably before, y did not; neither has to be told who they are.
+        let may_offer = |dialog: Option<&Dialog>| dialog.expect("a fork").may_send(Method::Update, true);
+        assert_eq!(may_offer(forks.get(0)), Ok(()));
+        assert_eq!(may_offer(forks.get(1)), Err(NotNow::OfferPending));
+        let answered = hear(&mut forks, 200, "y", "").expect("an answer");
+        assert_eq!((answered.index, answered.fresh, answered.winner), (1, false, true));
+    }
+}

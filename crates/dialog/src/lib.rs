@@ -24,6 +24,8 @@
 //! assert_eq!(dialog.state().next_hop(), b"sip:alice@192.0.2.1");
 //! ```
 
+#[cfg(test)]
+mod course;
 mod cseq;
 mod dialog;
 mod error;

@@ -267,3 +267,233 @@ impl Dialog {
         self.timers.clear(Timer::Refresh);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use crate::fixture::*;
+
+    const SLOW: u8 = 3; // What the fixture's chance draws.
+
+    #[test]
+    fn a_lower_cseq_gets_500_with_retry_after() {
+        // RFC 3261 §12.2.2.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "INFO", 9, "", false), Ok(Received::Other));
+        let refused = ask(&mut dialog, "INFO", 8, "", false);
+        assert_eq!(refused, Err(Reject::OutOfOrder { retry_after_s: SLOW }));
+        let reject = refused.expect_err("out of order");
+        assert_eq!((reject.status(), reject.retry_after_s()), (500, Some(3)));
+        // It may be higher by more than one.
+        assert_eq!(ask(&mut dialog, "INFO", 900, "", false), Ok(Received::Other));
+        assert_eq!(dialog.state().remote_cseq, Some(900));
+    }
+
+    #[test]
+    fn retry_after_is_between_0_and_10() {
+        let mut seen = std::collections::BTreeSet::new();
+        for chance in 0..50 {
+            let mut dialog = uas("");
+            let text = format!(
+                "INFO sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=a1\r\n\
+                 To: <sip:b@b>;tag=b1\r\nCall-ID: c1@a\r\nCSeq: 1 INFO\r\n\r\n"
+            );
+            let refused = dialog.receive_request(&parse(&text), false, chance);
+            seen.extend(refused.expect_err("1 is below 7").retry_after_s());
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), (0..=10).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn an_equal_cseq_is_reported_as_repeated() {
+        // At a successor: the predecessor took the request and died before its answer (I-13).
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "UPDATE", 8, "", false), Ok(Received::Update { repeated: false }));
+        dialog.responded(at(1), Method::Update, 200, false);
+        let mut successor = Dialog::restore(at(2), dialog.state().clone(), Settings::default(), None);
+        assert_eq!(ask(&mut successor, "UPDATE", 8, "", false), Ok(Received::Update { repeated: true }));
+    }
+
+    #[test]
+    fn a_stranger_s_tag_or_call_id_gets_481() {
+        // RFC 3261 §12.2.2; reliability.md threat 30.
+        for (from, to) in [("<sip:bob@us.example>;tag=b1", "x"), ("tag=a1", "tag=zz"), ("c1@a", "c9@a")] {
+            let text = "BYE sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\n\
+                From: <sip:alice@a.example>;tag=a1\r\nTo: <sip:bob@us.example>;tag=b1\r\nCall-ID: c1@a\r\n\
+                CSeq: 9 BYE\r\n\r\n";
+            let mut dialog = uas("");
+            let refused = dialog.receive_request(&parse(&text.replace(from, to)), false, 0);
+            assert_eq!(refused, Err(Reject::NoSuchDialog), "{from}");
+            assert!(!dialog.is_ended());
+            assert_eq!(dialog.receive_request(&parse(text), false, 0), Ok(Received::Bye));
+        }
+    }
+
+    #[test]
+    fn a_second_invite_before_the_final_answer_gets_500() {
+        // RFC 3261 §14.2.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "INVITE", 8, "", true), Ok(Received::Invite { repeated: false }));
+        let refused = ask(&mut dialog, "INVITE", 9, "", true);
+        assert_eq!(refused, Err(Reject::InvitePending { retry_after_s: SLOW }));
+        assert_eq!(refused.map_err(|r| r.status()), Err(500));
+        dialog.responded(at(1), Method::Invite, 200, true);
+        assert_eq!(ask(&mut dialog, "ACK", 8, "", false), Ok(Received::Ack { awaited: true }));
+        assert_eq!(ask(&mut dialog, "INVITE", 10, "", true), Ok(Received::Invite { repeated: false }));
+    }
+
+    #[test]
+    fn an_invite_that_meets_ours_gets_491() {
+        // RFC 3261 §14.2.
+        let mut dialog = uas("");
+        dialog.sent_request(Method::Invite, 1, true);
+        let refused = ask(&mut dialog, "INVITE", 8, "", true);
+        assert_eq!(refused, Err(Reject::Glare));
+        assert_eq!(refused.map_err(|r| r.status()), Err(491));
+        assert_eq!(dialog.state().remote_cseq, Some(8), "refused in order, so the order goes on");
+    }
+
+    #[test]
+    fn an_offer_in_update_meets_491_or_500_and_without_one_passes() {
+        // RFC 3311 §5.2.
+        let mut ours = uas("");
+        ours.sent_request(Method::Update, 1, true);
+        assert_eq!(ask(&mut ours, "UPDATE", 8, "", true), Err(Reject::Glare));
+        assert_eq!(ask(&mut ours, "UPDATE", 9, "", false), Ok(Received::Update { repeated: false }));
+        // The first INVITE's offer is not answered yet.
+        let mut theirs = uas_early("", Settings::default());
+        let refused = ask(&mut theirs, "UPDATE", 8, "", true);
+        assert_eq!(refused, Err(Reject::OfferPending { retry_after_s: SLOW }));
+        assert_eq!(refused.map_err(|r| r.status()), Err(500));
+        // Two UPDATEs at once: the second waits whatever it carries.
+        let mut twice = uas("");
+        assert_eq!(ask(&mut twice, "UPDATE", 8, "", true), Ok(Received::Update { repeated: false }));
+        assert_eq!(
+            ask(&mut twice, "UPDATE", 9, "", false),
+            Err(Reject::OfferPending { retry_after_s: SLOW })
+        );
+        twice.responded(at(1), Method::Update, 200, true);
+        assert_eq!(ask(&mut twice, "UPDATE", 10, "", true), Ok(Received::Update { repeated: false }));
+    }
+
+    #[test]
+    fn an_invite_during_an_update_of_either_side_waits() {
+        // RFC 6337 §4.2, §4.3: no new offer while one is pending.
+        let mut ours = uas("");
+        ours.sent_request(Method::Update, 1, true);
+        assert_eq!(ask(&mut ours, "INVITE", 8, "", true), Err(Reject::Glare));
+        let mut theirs = uas("");
+        assert_eq!(ask(&mut theirs, "UPDATE", 8, "", true), Ok(Received::Update { repeated: false }));
+        assert_eq!(
+            ask(&mut theirs, "INVITE", 9, "", true),
+            Err(Reject::OfferPending { retry_after_s: SLOW })
+        );
+    }
+
+    #[test]
+    fn a_refused_offer_leaves_the_way_free() {
+        // RFC 3261 §14.1: as if it had not been made.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "UPDATE", 8, "", true), Ok(Received::Update { repeated: false }));
+        dialog.responded(at(1), Method::Update, 488, false);
+        assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
+        assert_eq!(ask(&mut dialog, "INVITE", 9, "", true), Ok(Received::Invite { repeated: false }));
+        dialog.responded(at(2), Method::Invite, 488, false);
+        assert!(!dialog.is_ended(), "a refused re-INVITE ends nothing");
+        assert_eq!(dialog.may_send(Method::Update, true), Ok(()));
+    }
+
+    #[test]
+    fn a_target_changes_with_our_2xx_and_not_with_our_refusal() {
+        // RFC 3261 §12.2.2, RFC 6141 §4.3.
+        let moved = "Contact: <sip:alice@198.51.100.7>\r\n";
+        for (method, code) in [(Method::Invite, "INVITE"), (Method::Update, "UPDATE")] {
+            let mut dialog = uas("");
+            ask(&mut dialog, code, 8, moved, true).expect("in order");
+            dialog.responded(at(1), method, 100, false);
+            assert_eq!(&*dialog.state().remote_target, "sip:alice@192.0.2.1:5070");
+            dialog.responded(at(1), method, 488, false);
+            assert_eq!(&*dialog.state().remote_target, "sip:alice@192.0.2.1:5070");
+            ask(&mut dialog, code, 9, moved, true).expect("in order");
+            dialog.responded(at(1), method, 200, true);
+            assert_eq!(&*dialog.state().remote_target, "sip:alice@198.51.100.7");
+        }
+        // INFO is no target refresh request.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "INFO", 8, moved, false), Ok(Received::Other));
+        dialog.responded(at(1), Method::Info, 200, false);
+        assert_eq!(&*dialog.state().remote_target, "sip:alice@192.0.2.1:5070");
+    }
+
+    #[test]
+    fn a_bye_ends_the_dialog_and_a_crossing_bye_is_still_answered() {
+        // RFC 3261 §15.1.2; I-16.
+        let mut dialog = uas("Supported: timer\r\nSession-Expires: 90\r\n");
+        dialog.sent_request(Method::Bye, 1, false);
+        assert_eq!(ask(&mut dialog, "BYE", 8, "", false), Ok(Received::Bye));
+        assert_eq!(ask(&mut dialog, "INVITE", 9, "", true), Err(Reject::NoSuchDialog));
+        assert_eq!(ask(&mut dialog, "INFO", 10, "", false), Err(Reject::NoSuchDialog));
+        assert!(dialog.is_ended() && dialog.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn an_ack_is_awaited_once_and_stands_outside_the_order() {
+        // RFC 3261 §12.2.1.1: ACK carries its INVITE's number; I-14.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "INFO", 8, "", false), Ok(Received::Other));
+        assert_eq!(ask(&mut dialog, "ACK", 7, "", false), Ok(Received::Ack { awaited: false }));
+        let mut successor = Dialog::restore(at(1), dialog.state().clone(), Settings::default(), None);
+        successor.await_ack();
+        assert_eq!(successor.may_send(Method::Bye, false), Err(crate::NotNow::AckAwaited));
+        assert_eq!(ask(&mut successor, "ACK", 7, "", false), Ok(Received::Ack { awaited: true }));
+        assert_eq!(ask(&mut successor, "ACK", 7, "", false), Ok(Received::Ack { awaited: false }));
+    }
+
+    #[test]
+    fn a_cancel_matches_the_invite_in_progress() {
+        // RFC 3261 §9.2.
+        let mut dialog = uas("");
+        assert_eq!(ask(&mut dialog, "CANCEL", 7, "", false), Err(Reject::NoSuchDialog));
+        ask(&mut dialog, "INVITE", 8, "", true).expect("in order");
+        assert_eq!(ask(&mut dialog, "CANCEL", 8, "", false), Ok(Received::Cancel));
+    }
+
+    #[test]
+    fn a_delayed_offer_is_made_by_our_2xx_and_answered_by_the_ack() {
+        // RFC 3261 §13.2.1.
+        let mut dialog = uas("");
+        ask(&mut dialog, "INVITE", 8, "", false).expect("in order");
+        dialog.responded(at(1), Method::Invite, 200, true);
+        assert_eq!(dialog.may_send(Method::Update, true), Err(crate::NotNow::OfferPending));
+        assert_eq!(ask(&mut dialog, "UPDATE", 9, "", true), Err(Reject::Glare));
+        assert_eq!(ask(&mut dialog, "ACK", 8, "", true), Ok(Received::Ack { awaited: true }));
+        assert_eq!(dialog.may_send(Method::Update, true), Ok(()));
+    }
+
+    #[test]
+    fn without_an_ack_the_dialog_may_be_ended_once_that_is_given_up() {
+        // RFC 3261 §13.3.1.4 and §15.
+        let mut dialog = uas_early("", Settings::default());
+        assert_eq!(dialog.may_send(Method::Bye, false), Err(crate::NotNow::Early));
+        dialog.responded(at(0), Method::Invite, 200, true);
+        assert_eq!(dialog.may_send(Method::Bye, false), Err(crate::NotNow::AckAwaited));
+        dialog.ack_timed_out();
+        assert_eq!(dialog.may_send(Method::Bye, false), Ok(()));
+    }
+
+    #[test]
+    fn a_refresh_with_too_small_an_interval_gets_422_and_changes_nothing() {
+        // RFC 4028 §9.
+        let mut dialog = uas("Supported: timer\r\nSession-Expires: 600;refresher=uac\r\n");
+        let before = dialog.state().session;
+        let small = "Supported: timer\r\nSession-Expires: 50\r\nContact: <sip:x@y>\r\n";
+        assert_eq!(
+            ask(&mut dialog, "INVITE", 8, small, true),
+            Err(Reject::IntervalTooSmall { min_se_s: 90 })
+        );
+        assert_eq!(dialog.state().session, before);
+        assert_eq!(&*dialog.state().remote_target, "sip:alice@192.0.2.1:5070");
+        assert_eq!(ask(&mut dialog, "INVITE", 9, "", true), Ok(Received::Invite { repeated: false }));
+    }
+}

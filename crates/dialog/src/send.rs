@@ -54,7 +54,9 @@ impl Dialog {
             }
             Method::Prack if has_sdp && self.offer.ours() => Err(NotNow::OfferPending),
             Method::Bye if self.state.role == Role::Uas && !self.state.confirmed => Err(NotNow::Early),
-            Method::Bye if self.state.role == Role::Uas && self.ack_awaited == Some(self.state.invite_cseq) => {
+            Method::Bye
+                if self.state.role == Role::Uas && self.ack_awaited == Some(self.state.invite_cseq) =>
+            {
                 Err(NotNow::AckAwaited)
             }
             _ => Ok(()),
@@ -228,7 +230,9 @@ impl Dialog {
         match status {
             491 => {
                 let retry_after = glare_wait(self.state.role, chance);
-                self.timers.set(Timer::Glare, now + retry_after);
+                if !self.ended {
+                    self.timers.set(Timer::Glare, now + retry_after);
+                }
                 return Ok(Answered::Glare { retry_after });
             }
             422 if !self.min_se_followed => {
@@ -274,3 +278,215 @@ fn glare_wait(role: Role, chance: u64) -> Duration {
 }
 
 const REFRESH_AGAIN_MIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::*;
+    use crate::{Output, Received, RefreshBy, Settings};
+
+    const TIMED: &str = "Session-Expires: 1800;refresher=uac\r\n";
+
+    #[test]
+    fn no_invite_while_one_is_in_progress_in_either_direction() {
+        // RFC 3261 §14.1.
+        let mut dialog = uac("");
+        assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
+        dialog.sent_request(Method::Invite, 11, true);
+        assert_eq!(dialog.may_send(Method::Invite, true), Err(NotNow::InvitePending));
+        assert_eq!(answer(&mut dialog, at(1), 200, "INVITE", 11, ""), Ok(Answered::Success));
+        ask(&mut dialog, "INVITE", 1, "", true).expect("in order");
+        assert_eq!(dialog.may_send(Method::Invite, true), Err(NotNow::InvitePending));
+        dialog.responded(at(2), Method::Invite, 200, true);
+        assert_eq!(dialog.may_send(Method::Invite, true), Err(NotNow::InvitePending), "until its ACK");
+        assert_eq!(ask(&mut dialog, "ACK", 1, "", false), Ok(Received::Ack { awaited: true }));
+        assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
+    }
+
+    #[test]
+    fn no_offer_while_one_is_pending() {
+        // RFC 3264 §4, RFC 3311 §5.1.
+        let mut early = uac_by(180, "", false, Settings::default());
+        assert_eq!(early.may_send(Method::Update, true), Err(NotNow::OfferPending));
+        assert_eq!(early.may_send(Method::Update, false), Ok(()));
+        assert_eq!(answer(&mut early, at(1), 200, "INVITE", 10, ""), Ok(Answered::Success));
+        assert_eq!(early.may_send(Method::Update, true), Ok(()));
+        early.sent_request(Method::Update, 11, true);
+        assert_eq!(early.may_send(Method::Update, false), Err(NotNow::OfferPending), "one UPDATE at a time");
+        assert_eq!(early.may_send(Method::Invite, true), Err(NotNow::OfferPending));
+    }
+
+    #[test]
+    fn a_caller_may_end_an_early_dialog_and_a_callee_may_not() {
+        // RFC 3261 §15.
+        let early = uac_by(180, "", false, Settings::default());
+        assert_eq!(early.may_send(Method::Bye, false), Ok(()));
+        let early = uas_early("", Settings::default());
+        assert_eq!(early.may_send(Method::Bye, false), Err(NotNow::Early));
+    }
+
+    #[test]
+    fn after_bye_nothing_is_sent_but_acks() {
+        let mut dialog = uac("");
+        dialog.sent_request(Method::Bye, 11, false);
+        assert_eq!(dialog.may_send(Method::Info, false), Err(NotNow::Ended));
+        assert_eq!(dialog.may_send(Method::Ack, false), Ok(()));
+        assert_eq!(answer(&mut dialog, at(1), 200, "BYE", 11, ""), Ok(Answered::Success));
+    }
+
+    #[test]
+    fn a_repeated_2xx_asks_for_the_ack_again() {
+        // RFC 3261 §13.2.2.4.
+        let mut dialog = uac("");
+        assert_eq!(answer(&mut dialog, at(1), 200, "INVITE", 10, ""), Ok(Answered::Repeated));
+        dialog.sent_request(Method::Invite, 11, true);
+        assert_eq!(
+            answer(&mut dialog, at(2), 200, "INVITE", 10, ""),
+            Ok(Answered::Repeated),
+            "of the old one"
+        );
+        assert_eq!(answer(&mut dialog, at(2), 200, "INVITE", 11, ""), Ok(Answered::Success));
+    }
+
+    #[test]
+    fn the_owner_of_the_call_id_waits_2_to_4_s_after_a_491_and_the_other_side_0_to_2() {
+        // RFC 3261 §14.1, in steps of 10 ms.
+        let waits = |role| {
+            let all: Vec<u128> = (0..4000).map(|chance| glare_wait(role, chance).as_millis()).collect();
+            assert!(all.iter().all(|ms| ms % 10 == 0));
+            (all.iter().copied().min(), all.iter().copied().max())
+        };
+        assert_eq!(waits(Role::Uac), (Some(2100), Some(4000)));
+        assert_eq!(waits(Role::Uas), (Some(0), Some(2000)));
+    }
+
+    #[test]
+    fn after_a_491_the_wait_passes_and_then_it_is_tried_again() {
+        // I-16. The fixture's chance 14: 2.1 s + 140 ms.
+        let mut dialog = uac("");
+        dialog.sent_request(Method::Invite, 11, true);
+        let glare = Answered::Glare { retry_after: Duration::from_millis(2240) };
+        assert_eq!(answer(&mut dialog, at(10), 491, "INVITE", 11, ""), Ok(glare));
+        assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
+        assert_eq!(run(&mut dialog, at(60)), [(12_240, Output::Retry)]);
+    }
+
+    #[test]
+    fn a_481_or_408_says_that_the_dialog_is_gone_and_other_refusals_do_not() {
+        // RFC 3261 §12.2.1.2; sems-server/sems#68.
+        for (status, expected) in [
+            (481, Answered::Gone),
+            (408, Answered::Gone),
+            (488, Answered::Refused),
+            (500, Answered::Refused),
+            (603, Answered::Refused),
+        ] {
+            for (method, code) in
+                [(Method::Invite, "INVITE"), (Method::Update, "UPDATE"), (Method::Info, "INFO")]
+            {
+                let mut dialog = uac("");
+                dialog.sent_request(method, 11, method != Method::Info);
+                assert_eq!(answer(&mut dialog, at(1), status, code, 11, ""), Ok(expected), "{code} {status}");
+                assert!(!dialog.is_ended(), "to end it is the owner's to do");
+                assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
+            }
+        }
+        let mut dialog = uac("");
+        dialog.sent_request(Method::Update, 11, true);
+        assert_eq!(dialog.request_failed(at(32), Method::Update, 408), Answered::Gone);
+        dialog.sent_request(Method::Invite, 12, true);
+        assert_eq!(dialog.request_failed(at(33), Method::Invite, 503), Answered::Refused);
+        assert_eq!(dialog.may_send(Method::Update, true), Ok(()));
+    }
+
+    #[test]
+    fn a_refused_re_invite_leaves_session_target_and_offer_as_they_were() {
+        // RFC 3261 §14.1.
+        let mut dialog = uac(TIMED);
+        let before = dialog.state().clone();
+        dialog.sent_request(Method::Invite, 11, true);
+        let extra = "Contact: <sip:elsewhere@x>\r\n";
+        assert_eq!(answer(&mut dialog, at(1), 488, "INVITE", 11, extra), Ok(Answered::Refused));
+        assert_eq!(dialog.state(), &before);
+        assert_eq!(dialog.session_ends(), Some(at(1800)));
+    }
+
+    #[test]
+    fn a_422_to_a_refresh_raises_the_interval_once() {
+        // RFC 4028 §7.3.
+        let mut dialog = uac(TIMED);
+        dialog.sent_request(Method::Invite, 11, true);
+        let small = answer(&mut dialog, at(900), 422, "INVITE", 11, "Min-SE: 3600\r\n");
+        assert_eq!(small, Ok(Answered::IntervalTooSmall { min_se_s: 3600 }));
+        let mut out = Vec::new();
+        dialog.write_session_request(&mut out);
+        assert_eq!(out, b"Session-Expires: 3600;refresher=uac\r\nMin-SE: 3600\r\n");
+        dialog.sent_request(Method::Invite, 12, true);
+        let again = answer(&mut dialog, at(901), 422, "INVITE", 12, "Min-SE: 7200\r\n");
+        assert_eq!(again, Ok(Answered::Refused));
+    }
+
+    #[test]
+    fn a_failed_refresh_is_tried_again_before_the_session_ends() {
+        // RFC 4028 §10; drachtio/drachtio-server#375: a refresher without an answer kept its call for ever.
+        let mut dialog = uac(&format!("{TIMED}Allow: UPDATE\r\n"));
+        assert_eq!(run(&mut dialog, at(900)), [(900_000, Output::Refresh(RefreshBy::Update))]);
+        dialog.sent_request(Method::Update, 11, false);
+        assert_eq!(answer(&mut dialog, at(900), 500, "UPDATE", 11, ""), Ok(Answered::Refused));
+        // Halfway from 900 to 1768.
+        assert_eq!(run(&mut dialog, at(1400)), [(1_334_000, Output::Refresh(RefreshBy::Update))]);
+        dialog.sent_request(Method::Update, 12, false);
+        assert_eq!(run(&mut dialog, at(9000)), [(1_768_000, Output::SessionExpired)]);
+    }
+
+    #[test]
+    fn a_peer_that_refuses_update_is_refreshed_by_invite() {
+        let mut dialog = uac(&format!("{TIMED}Allow: UPDATE\r\n"));
+        dialog.sent_request(Method::Update, 11, false);
+        assert_eq!(answer(&mut dialog, at(900), 501, "UPDATE", 11, ""), Ok(Answered::Refused));
+        assert_eq!(dialog.refresh_by(), RefreshBy::Invite);
+    }
+
+    #[test]
+    fn a_2xx_without_session_expires_ends_the_session_timer() {
+        // RFC 4028 §7.2.
+        let mut dialog = uac(TIMED);
+        dialog.sent_request(Method::Invite, 11, true);
+        assert_eq!(answer(&mut dialog, at(5), 200, "INVITE", 11, ""), Ok(Answered::Success));
+        assert_eq!((dialog.state().session, dialog.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn a_delayed_offer_of_the_peer_is_answered_by_our_ack() {
+        // RFC 3261 §13.2.2.4.
+        let mut dialog = uac("");
+        dialog.sent_request(Method::Invite, 11, false);
+        assert_eq!(answer(&mut dialog, at(1), 200, "INVITE", 11, ""), Ok(Answered::Success));
+        assert_eq!(dialog.may_send(Method::Update, true), Err(NotNow::OfferPending));
+        dialog.sent_request(Method::Ack, 11, true);
+        assert_eq!(dialog.may_send(Method::Update, true), Ok(()));
+    }
+
+    #[test]
+    fn a_2xx_or_491_that_crosses_a_bye_starts_no_timer() {
+        // Found by `course`: the peer's BYE came while our re-INVITE was on the way.
+        for (status, extra) in [(200, TIMED), (491, "")] {
+            let mut dialog = uac("");
+            dialog.sent_request(Method::Invite, 11, true);
+            assert_eq!(ask(&mut dialog, "BYE", 1, "", false), Ok(Received::Bye));
+            assert!(answer(&mut dialog, at(1), status, "INVITE", 11, extra).is_ok());
+            assert_eq!((dialog.poll_timeout(), dialog.session_ends()), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_response_to_nothing_of_ours_is_unexpected() {
+        let mut dialog = uac("");
+        let other = response(200, "zz", "INVITE", 10, "");
+        assert_eq!(dialog.receive_response(at(1), &parse(&other), true, 0), Err(PeerError::Unexpected));
+        // A late provisional changes nothing.
+        let late = answer(&mut dialog, at(1), 180, "INVITE", 10, "Require: 100rel\r\nRSeq: 5\r\n");
+        assert_eq!(late, Ok(Answered::Provisional { reliable: None }));
+        assert_eq!(dialog.state().provisional.received, 0);
+    }
+}

@@ -296,7 +296,11 @@ mod tests {
         assert_eq!(adopt(headers(Some(600), UAC, None, false)), Some((600, US)));
         assert_eq!(adopt(headers(Some(600), UAS, None, false)), Some((600, PEER)));
         assert_eq!(adopt(headers(Some(600), None, None, false)), Some((600, US)));
-        assert_eq!(adopt(headers(Some(1), UAC, None, false)), Some((120, US)), "below the Min-SE that we sent");
+        assert_eq!(
+            adopt(headers(Some(1), UAC, None, false)),
+            Some((120, US)),
+            "below the Min-SE that we sent"
+        );
         assert_eq!(adopt(headers(None, None, None, true)), None, "no header, no session timer");
         assert_eq!(policy.adopt(None, &headers(Some(600), UAC, None, true)), None, "nobody asked");
         let required = SessionPolicy { mode: SessionMode::Required, ..policy };

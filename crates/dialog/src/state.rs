@@ -144,9 +144,15 @@ mod tests {
         let dialog = uac("Record-Route: <sip:p1.example;lr>\r\nSession-Expires: 1800;refresher=uac\r\n");
         let state = dialog.state();
         let texts = [
-            &state.call_id, &state.local_tag, &state.remote_tag, &state.local, &state.remote, &state.remote_target,
+            &state.call_id,
+            &state.local_tag,
+            &state.remote_tag,
+            &state.local,
+            &state.remote,
+            &state.remote_target,
         ];
-        let heap: usize = texts.iter().map(|t| t.len()).chain(state.route_set.iter().map(|r| r.len() + 16)).sum();
+        let heap: usize =
+            texts.iter().map(|t| t.len()).chain(state.route_set.iter().map(|r| r.len() + 16)).sum();
         assert!(size_of::<DialogState>() + heap < 1024, "{} + {heap}", size_of::<DialogState>());
         // A held call has two machines besides; both have to fit many times into its 12 KiB.
         assert!(size_of::<crate::Dialog>() <= 640, "{}", size_of::<crate::Dialog>());

@@ -143,12 +143,18 @@ mod tests {
         uas(routes).state().write_request(&mut out, &bye(1));
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.starts_with("BYE sip:alice@192.0.2.1:5070 SIP/2.0\r\n"), "{text}");
-        assert!(text.contains("Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p3;lr>\r\n"), "{text}");
+        assert!(
+            text.contains("Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p3;lr>\r\n"),
+            "{text}"
+        );
         out.clear();
         uac(routes).state().write_request(&mut out, &bye(11));
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.starts_with("BYE sip:bob@192.0.2.9 SIP/2.0\r\n"), "{text}");
-        assert!(text.contains("Route: <sip:p3;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p1;lr>\r\n"), "{text}");
+        assert!(
+            text.contains("Route: <sip:p3;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p1;lr>\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
