@@ -7,10 +7,21 @@
 //!
 //! Absent by design: SIP. openraft is named only in `raft/`, bincode only in `codec.rs`.
 
+mod cluster;
 pub mod codec;
 pub mod command;
 pub mod log;
+mod projection;
+mod proposer;
+mod raft;
+mod replica;
 pub mod state;
+mod time;
 
+pub use cluster::{Cluster, Config, Health, OpenError, Seams, Status};
 pub use command::{Batch, Boot, Booted, Command, Held, Outcome, Stamped, Verdict};
+pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
+pub use proposer::{Backlog, Pace, Proposer, Urgency};
+pub use raft::{RaftError, Stopped, UnusableSnapshot};
+pub use replica::Applied;
 pub use state::{Delta, State, Usage};

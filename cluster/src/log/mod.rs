@@ -17,6 +17,7 @@ use machine::Instant;
 pub use format::{Header, Position, Record, Scan, ScanError, Vote, scan};
 pub use metrics::{SYNC_BOUNDS_US, SyncMetrics, SyncSample};
 pub use recover::LogError;
+pub(crate) use recover::{perform, read_file};
 
 use format::{BLOCK, GROUP_HEADER, begin_group, header_block, push_entry, push_record, seal_group};
 

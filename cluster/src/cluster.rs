@@ -1,0 +1,383 @@
+//! A node's membership: opens what it had, takes part in consensus, proposes, and answers questions about the
+//! state.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use call::NodeId;
+use env::{Clock, Disk, Entropy, Spawn, Task};
+use machine::Rng;
+use thiserror::Error;
+use tokio::sync::Notify;
+use trunk::{Kind, Name, Resource};
+
+use crate::command::{Boot, Booted, Command, Outcome};
+use crate::log::{Log, LogHealth, SyncSample};
+use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
+use crate::proposer::{Backlog, Pace, Proposer, Step, Urgency};
+use crate::raft::{Raft, RaftError, UnusableSnapshot, find_snapshot};
+use crate::replica::{Applied, Replica};
+use crate::state::State;
+use crate::time::LeaderClock;
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which node this is.
+    pub node: NodeId,
+    /// What it is called.
+    pub name: String,
+    /// The fixed homes that it brings, by name.
+    pub homes: Vec<Name>,
+    /// When batches are sent.
+    pub pace: Pace,
+    /// How long a log segment is made in advance.
+    pub segment_len: u64,
+    /// How much log is written before the next snapshot.
+    pub snapshot_every: u64,
+    /// A CDR file that has grown to this is followed by the next.
+    pub cdr_file_len: u64,
+}
+
+impl Config {
+    /// The defaults for a node that has nothing but its own, fixed home, named like itself.
+    pub fn alone(node: NodeId, name: Name) -> Config {
+        Config {
+            node,
+            name: name.to_string(),
+            homes: vec![name],
+            pace: Pace::default(),
+            segment_len: 16 << 20,
+            snapshot_every: 128 << 20,
+            cdr_file_len: 32 << 20,
+        }
+    }
+}
+
+/// The world of a node.
+#[derive(Clone)]
+pub struct Seams {
+    /// Its clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Its chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Its tasks.
+    pub spawn: Arc<dyn Spawn>,
+    /// Its data directory.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// Why a node can't take part.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The log or consensus.
+    #[error(transparent)]
+    Raft(#[from] RaftError),
+    /// The newest snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] UnusableSnapshot),
+    /// The CDR files.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// Another process with this node's id booted meanwhile.
+    #[error("another process runs as node {0}")]
+    Fenced(NodeId),
+}
+
+/// How a node's membership is.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// It takes proposals.
+    Ready,
+    /// The disk is full: nothing is committed until there is room. Calls go on; new ones are refused.
+    DiskFull,
+    /// A million CDRs wait to be written.
+    CdrsPile,
+    /// It has stopped for good: the process should end with this sentence.
+    Failed(String),
+}
+
+/// What a membership is doing, for metrics.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// How it is.
+    pub health: Health,
+    /// Whether this node leads.
+    pub leads: bool,
+    /// The index of the last batch that was applied.
+    pub applied: u64,
+    /// What waits to be committed.
+    pub backlog: Backlog,
+    /// How the log's writes went.
+    pub syncs: SyncSample,
+    /// CDRs that too few nodes have on disk.
+    pub cdrs_waiting: usize,
+}
+
+/// A node's membership. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    booted: Booted,
+    seams: Seams,
+    log: Log,
+    raft: Raft,
+    replica: Arc<Replica>,
+    proposer: Proposer,
+    projection: Arc<Projection>,
+    tasks: Mutex<Vec<Box<dyn Task>>>,
+    snapshot_every: u64,
+    snapshot_at: AtomicU64,
+    failed: Mutex<Option<String>>,
+    failing: Notify,
+}
+
+impl Cluster {
+    /// Opens what the disk holds, becomes part of the cluster and boots. `sink` hears of everything that is
+    /// applied from the boot on.
+    ///
+    /// # Errors
+    /// What the disk holds can't be used, or another process runs as this node.
+    pub async fn open(config: Config, seams: Seams, sink: Box<dyn Applied>) -> Result<Cluster, OpenError> {
+        let mut seed = [0; 32];
+        seams.entropy.fill(&mut seed);
+        let mut chance = Rng::seeded(seed);
+        let (disk, clock) = (seams.disk.clone(), seams.clock.clone());
+        let log = Log::open(disk.clone(), clock.clone(), config.segment_len, chance.next_u64())
+            .await
+            .map_err(RaftError::Log)?;
+        let (state, place) = find_snapshot(&*disk)?.split();
+        let projection = Projection::open(disk.clone(), config.cdr_file_len).await?;
+        let proposer = Proposer::new(clock.clone(), config.pace, config.node);
+        let replica = Replica::new(config.node, state, sink, proposer.clone(), projection.clone());
+        let replica = Arc::new(replica);
+        let nonce = chance.next_u64();
+        let raft = Raft::start(
+            config.node,
+            log.clone(),
+            disk,
+            seams.spawn.clone(),
+            chance,
+            replica.clone(),
+            place,
+        )
+        .await?;
+        let sender = seams.spawn.spawn(
+            "proposer",
+            Box::pin(send(proposer.clone(), raft.clone(), replica.clone(), seams.clone())),
+        );
+        let boot = Command::Boot(Boot { nonce, name: config.name, homes: config.homes });
+        let Some(Outcome::Booted(booted)) = proposer.ask(boot).await else {
+            sender.abort();
+            return Err(OpenError::Fenced(config.node));
+        };
+        tracing::info!(node = %config.node, incarnation = booted.incarnation.0, "part of the cluster");
+        let shared = Arc::new(Shared {
+            node: config.node,
+            booted,
+            log,
+            raft,
+            replica,
+            proposer,
+            projection,
+            tasks: Mutex::new(vec![sender]),
+            snapshot_every: config.snapshot_every,
+            snapshot_at: AtomicU64::new(0),
+            failed: Mutex::new(None),
+            failing: Notify::new(),
+            seams,
+        });
+        let upkeep = Box::pin(keep_up(Arc::downgrade(&shared), shared.seams.clone()));
+        let upkeep = shared.seams.spawn.spawn("upkeep", upkeep);
+        shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(upkeep);
+        Ok(Cluster { shared })
+    }
+
+    /// Which node this is.
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// What this process learned from its boot: its incarnation, and the homes that it holds.
+    pub fn booted(&self) -> &Booted {
+        &self.shared.booted
+    }
+
+    /// Where this node proposes.
+    pub fn proposer(&self) -> &Proposer {
+        &self.shared.proposer
+    }
+
+    /// Looks at the state. Short: `apply` waits meanwhile. Long work goes on copies of its `Arc`s.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        self.shared.replica.read(look)
+    }
+
+    /// Puts resources in place, all or nothing. `None` if this process was fenced off meanwhile.
+    pub async fn put(&self, set: Vec<Resource>) -> Option<Result<Vec<trunk::Applied>, trunk::ApplyError>> {
+        match self.shared.proposer.ask(Command::PutResources(set)).await? {
+            Outcome::Put(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// What putting resources in place would do.
+    ///
+    /// # Errors
+    /// They can't be applied.
+    pub fn rehearse(&self, set: Vec<Resource>) -> Result<Vec<trunk::Applied>, trunk::ApplyError> {
+        let resources = self.read(|state| state.resources().clone());
+        Arc::unwrap_or_clone(resources).apply(set)
+    }
+
+    /// Removes a resource. `None` if this process was fenced off meanwhile.
+    pub async fn delete(&self, kind: Kind, name: String) -> Option<Result<(), trunk::DeleteError>> {
+        match self.shared.proposer.ask(Command::DeleteResource { kind, name }).await? {
+            Outcome::Deleted(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// CDRs in their JSON form, oldest first: from the files, then those not yet written. Blocks while it
+    /// reads: for a thread that may.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn cdrs(&self, filter: &CdrFilter) -> Result<Vec<serde_json::Value>, ProjectionError> {
+        // The state first: what is written in between is found in both and told apart by its number.
+        let waiting: Vec<_> =
+            self.read(|state| state.cdrs().map(|(number, cdr)| (number, cdr.clone())).collect());
+        let mut found = self.shared.projection.find(filter)?;
+        let seq = |cdr: &serde_json::Value| cdr.get("seq").and_then(serde_json::Value::as_u64);
+        let written = self.shared.projection.durable().min(waiting.first().map_or(u64::MAX, |(n, _)| n - 1));
+        found.retain(|cdr| seq(cdr).is_some_and(|seq| seq <= written));
+        let rest = waiting.iter().filter(|(number, _)| *number > written);
+        found.extend(rest.map(|(number, cdr)| to_json(*number, cdr)).filter(|cdr| filter.matches(cdr)));
+        if let Some(limit) = filter.limit {
+            found.drain(..found.len().saturating_sub(limit));
+        }
+        Ok(found)
+    }
+
+    /// How the membership is.
+    pub fn health(&self) -> Health {
+        let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (failed, self.shared.log.health()) {
+            (Some(why), _) => Health::Failed(why),
+            (None, LogHealth::Full) => Health::DiskFull,
+            (None, LogHealth::Failed(kind)) => Health::Failed(format!("the log can't be written: {kind}")),
+            (None, LogHealth::Writing) if self.read(|state| state.cdrs().len()) >= CDRS_MAX => Health::CdrsPile,
+            (None, LogHealth::Writing) => Health::Ready,
+        }
+    }
+
+    /// What the membership is doing.
+    pub fn status(&self) -> Status {
+        Status {
+            health: self.health(),
+            leads: self.shared.raft.leads(),
+            applied: self.shared.replica.applied(),
+            backlog: self.shared.proposer.backlog(),
+            syncs: self.shared.log.syncs().sample(),
+            cdrs_waiting: self.read(|state| state.cdrs().len()),
+        }
+    }
+
+    /// Waits until the membership has failed for good; gives the sentence to end with.
+    pub async fn failed(&self) -> String {
+        loop {
+            let failing = self.shared.failing.notified();
+            if let Health::Failed(why) = self.health() {
+                return why;
+            }
+            failing.await;
+        }
+    }
+
+    /// Writes what is left to write and ends. Proposals that are under way are found again at the next start.
+    pub async fn close(&self) {
+        let deadline = self.shared.seams.clock.now() + CLOSE_MAX;
+        while self.shared.seams.clock.now() < deadline {
+            self.shared.projection.flush();
+            let made = self.read(State::cdrs_made);
+            if self.shared.proposer.backlog().commands == 0 && self.shared.projection.durable() >= made {
+                break;
+            }
+            self.shared.seams.spawn.sleep_until(self.shared.seams.clock.now() + CLOSE_STEP).await;
+        }
+        self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
+        self.shared.raft.stop().await;
+    }
+}
+
+/// Sends batches when they are due.
+async fn send(proposer: Proposer, raft: Raft, replica: Arc<Replica>, seams: Seams) {
+    let mut clock =
+        LeaderClock::new(replica.read(State::time), seams.clock.now(), seams.clock.wall());
+    loop {
+        let now = seams.clock.now();
+        match proposer.next(now, || clock.stamp(now, seams.clock.wall())) {
+            Step::Send(stamped) => {
+                if raft.submit(stamped).await.is_err() {
+                    // Upkeep sees it too and says why.
+                    return;
+                }
+            }
+            Step::Wait(until) => {
+                tokio::select! {
+                    biased;
+                    () = proposer.woken() => {}
+                    () = seams.spawn.sleep_until(until) => {}
+                }
+            }
+            Step::Idle => proposer.woken().await,
+        }
+    }
+}
+
+/// What is done now and then: CDRs are written, a full disk is tried again, snapshots are asked for.
+async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
+    loop {
+        seams.spawn.sleep_until(seams.clock.now() + UPKEEP).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if let Some(stopped) = shared.raft.stopped() {
+            let mut failed = shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| stopped.to_string());
+        }
+        shared.projection.flush();
+        shared.log.retry();
+        let durable = shared.projection.durable();
+        let known = shared.replica.read(|state| {
+            state.nodes().find(|(id, _)| *id == shared.node).map_or(0, |(_, node)| node.cdrs_durable)
+        });
+        if durable > known && shared.proposer.backlog().commands < REPORT_MAX {
+            shared.proposer.tell(Command::CdrsDurable(durable), Urgency::Lazy);
+        }
+        let written = shared.log.syncs().sample().bytes;
+        if written.saturating_sub(shared.snapshot_at.load(Ordering::Relaxed)) >= shared.snapshot_every {
+            shared.snapshot_at.store(written, Ordering::Relaxed);
+            if let Err(error) = shared.raft.snapshot().await {
+                tracing::warn!(%error, "no snapshot is made");
+            }
+        }
+        let over = shared.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+            || matches!(shared.log.health(), LogHealth::Failed(_));
+        if over {
+            shared.failing.notify_waiters();
+        }
+    }
+}
+
+const UPKEEP: Duration = Duration::from_millis(250);
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+const CLOSE_STEP: Duration = Duration::from_millis(10);
+/// While the log is slow, reports of CDRs do not add to it.
+const REPORT_MAX: usize = 1000;
+/// So many CDRs may wait before readiness goes off.
+const CDRS_MAX: usize = 1_000_000;

@@ -1,0 +1,140 @@
+//! A CDR as a line of JSON, with the contract's names. What does not exist yet is null.
+
+use call::{Cdr, HangupBy, LegQuality};
+use serde::Serialize;
+use trunk::Word as _;
+
+/// Appends the line, without its end.
+pub(super) fn push(number: u64, cdr: &Cdr, out: &mut Vec<u8>) {
+    let facts = &cdr.facts;
+    let legs = [cdr.ingress_quality, cdr.egress_quality];
+    let line = Line {
+        seq: number,
+        id: cdr.id.to_string(),
+        linked_id: None,
+        call_id_a: &cdr.call_id_a,
+        call_id_b: cdr.call_id_b.as_deref(),
+        tenant: cdr.tenant.as_deref(),
+        trunk: cdr.trunk.as_deref(),
+        account: cdr.account,
+        direction: cdr.direction.word(),
+        from: &facts.from,
+        to: &facts.to,
+        asserted: facts.asserted.as_deref(),
+        presented_caller_id: facts.presented.as_deref(),
+        cnam: None,
+        diversion: &facts.diversion,
+        charge_number: facts.charge_number.as_deref(),
+        isup_oli: None,
+        jip: None,
+        attestation: None,
+        verstat: None,
+        tag: facts.tag.as_deref(),
+        tag_answer: None,
+        node_start: cdr.node_start.0,
+        node_end: cdr.node_end.0,
+        started_at: cdr.started_at.to_rfc3339(),
+        ringing_at: cdr.ringing_at.map(|at| at.to_rfc3339()),
+        answered_at: cdr.answered_at.map(|at| at.to_rfc3339()),
+        ended_at: cdr.ended_at.to_rfc3339(),
+        duration_ms: cdr.duration_ms(),
+        sip_status: cdr.sip_status,
+        reason: &cdr.reason,
+        hangup_by: match cdr.hangup_by {
+            HangupBy::Caller => "caller",
+            HangupBy::Callee => "callee",
+            HangupBy::System => "system",
+        },
+        gateway: cdr.gateway.as_deref(),
+        attempts: cdr
+            .attempts
+            .iter()
+            .map(|attempt| Attempt {
+                target: &attempt.target,
+                status: attempt.status,
+                started_at: attempt.started_at.to_rfc3339(),
+                ended_at: attempt.ended_at.map(|at| at.to_rfc3339()),
+            })
+            .collect(),
+        redirect_server: None,
+        redirected_to: None,
+        redirect_verdict: None,
+        redirect_rule: None,
+        codec_a: cdr.codec_a.as_deref(),
+        codec_b: cdr.codec_b.as_deref(),
+        mos: worst_mos(legs),
+        packets_lost: legs.iter().flatten().map(|leg| leg.lost).reduce(|a, b| a + b),
+        events: &cdr.events,
+        warnings: &facts.warnings,
+        tariff: None,
+        amount: None,
+        currency: None,
+    };
+    // Texts and numbers always have a JSON form, and writing to a Vec can't fail.
+    serde_json::to_writer(out, &line).expect("a CDR has a JSON form");
+}
+
+/// The worse leg's, where one heard anything.
+fn worst_mos(legs: [Option<LegQuality>; 2]) -> Option<f64> {
+    let scores = legs.iter().flatten().map(|leg| leg.mos_x100).filter(|mos| *mos > 0);
+    scores.min().map(|mos| f64::from(mos) / 100.0)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    id: String,
+    linked_id: Option<&'a str>,
+    call_id_a: &'a str,
+    call_id_b: Option<&'a str>,
+    tenant: Option<&'a str>,
+    trunk: Option<&'a str>,
+    account: Option<u8>,
+    direction: &'a str,
+    from: &'a str,
+    to: &'a str,
+    asserted: Option<&'a str>,
+    presented_caller_id: Option<&'a str>,
+    cnam: Option<&'a str>,
+    diversion: &'a [String],
+    charge_number: Option<&'a str>,
+    isup_oli: Option<&'a str>,
+    jip: Option<&'a str>,
+    attestation: Option<&'a str>,
+    verstat: Option<&'a str>,
+    tag: Option<&'a str>,
+    tag_answer: Option<&'a str>,
+    node_start: u64,
+    node_end: u64,
+    started_at: String,
+    ringing_at: Option<String>,
+    answered_at: Option<String>,
+    ended_at: String,
+    duration_ms: u64,
+    sip_status: u16,
+    reason: &'a str,
+    hangup_by: &'a str,
+    gateway: Option<&'a str>,
+    attempts: Vec<Attempt<'a>>,
+    redirect_server: Option<&'a str>,
+    redirected_to: Option<&'a str>,
+    redirect_verdict: Option<&'a str>,
+    redirect_rule: Option<&'a str>,
+    codec_a: Option<&'a str>,
+    codec_b: Option<&'a str>,
+    mos: Option<f64>,
+    packets_lost: Option<u64>,
+    events: &'a [String],
+    warnings: &'a [String],
+    tariff: Option<&'a str>,
+    amount: Option<&'a str>,
+    currency: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Attempt<'a> {
+    target: &'a str,
+    status: Option<u16>,
+    started_at: String,
+    ended_at: Option<String>,
+}

@@ -1,0 +1,126 @@
+//! This node's copy of the state, and who hears of its changes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use call::NodeId;
+
+use crate::command::{Batch, Command, Outcome, Stamped, Verdict};
+use crate::projection::Projection;
+use crate::proposer::Proposer;
+use crate::state::{Delta, State};
+
+/// Hears what became of this node's proposals and of the state. Called in the log's order, one call at a
+/// time, on the thread that applies; it passes on and does not wait.
+pub trait Applied: Send + 'static {
+    /// A batch of this node's was applied: an outcome per command.
+    fn outcomes(&mut self, batch: &Batch, outcomes: Vec<Outcome>);
+
+    /// A batch of some node's, at this index of the log, changed the state.
+    fn deltas(&mut self, index: u64, deltas: &[Delta]) {
+        let _ = (index, deltas);
+    }
+
+    /// Another process has taken this node's name: it must not speak any more.
+    fn fenced(&mut self) {}
+}
+
+/// The state and its audience.
+pub(crate) struct Replica {
+    node: NodeId,
+    state: Mutex<State>,
+    audience: Mutex<Audience>,
+    proposer: Proposer,
+    projection: Arc<Projection>,
+    /// Whether this process has booted: what is applied before is history.
+    live: AtomicBool,
+    applied: AtomicU64,
+}
+
+struct Audience {
+    sink: Box<dyn Applied>,
+    /// Used again from batch to batch.
+    deltas: Vec<Delta>,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        node: NodeId,
+        state: State,
+        sink: Box<dyn Applied>,
+        proposer: Proposer,
+        projection: Arc<Projection>,
+    ) -> Replica {
+        Replica {
+            node,
+            state: Mutex::new(state),
+            audience: Mutex::new(Audience { sink, deltas: Vec::new() }),
+            proposer,
+            projection,
+            live: AtomicBool::new(false),
+            applied: AtomicU64::new(0),
+        }
+    }
+
+    /// Looks at the state.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another state in place: a snapshot's.
+    pub(crate) fn replace(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The index of the last batch that was applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// Applies a committed batch and tells everyone.
+    pub(crate) fn apply(&self, index: u64, stamped: &Stamped) {
+        let mut audience = self.audience.lock().unwrap_or_else(PoisonError::into_inner);
+        let Audience { sink, deltas } = &mut *audience;
+        deltas.clear();
+        // The lock on the state is let go before anyone is told, so that they may look at it.
+        let verdict = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.apply(stamped, deltas)
+        };
+        self.applied.store(index, Ordering::Relaxed);
+        let batch = &stamped.batch;
+        if batch.node == self.node && !self.live.load(Ordering::Relaxed) {
+            self.wake_up(batch, &verdict);
+        }
+        if self.live.load(Ordering::Relaxed) {
+            for delta in deltas.iter() {
+                if let Delta::Cdr(number, cdr) = delta {
+                    self.projection.add(*number, cdr);
+                }
+            }
+            sink.deltas(index, deltas);
+        }
+        if batch.node == self.node {
+            let was_fenced = self.proposer.is_fenced();
+            if let Some(outcomes) = self.proposer.applied(batch, verdict) {
+                sink.outcomes(batch, outcomes);
+            } else if !was_fenced && self.proposer.is_fenced() {
+                sink.fenced();
+            }
+        }
+        deltas.clear();
+    }
+
+    /// From this process's own Boot on, it is part of the cluster.
+    fn wake_up(&self, batch: &Batch, verdict: &Verdict) {
+        let ([Command::Boot(_)], Verdict::Applied(outcomes)) = (batch.commands.as_slice(), verdict) else {
+            return;
+        };
+        let [Outcome::Booted(_)] = outcomes.as_slice() else { return };
+        if self.proposer.is_booting(batch) {
+            self.live.store(true, Ordering::Relaxed);
+            // CDRs that were made and not yet on this disk when the process before this one ended.
+            self.read(|state| state.cdrs().for_each(|(number, cdr)| self.projection.add(number, cdr)));
+        }
+    }
+}
