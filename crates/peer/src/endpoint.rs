@@ -222,6 +222,7 @@ pub async fn drive(
     until: Instant,
     sink: &mut dyn FnMut(Instant, Output),
 ) -> io::Result<()> {
+    let mut last_turn = false;
     loop {
         let now = world.clock.now();
         let mut wake = until;
@@ -229,7 +230,7 @@ pub async fn drive(
             endpoint.pump(now, sink);
             wake = endpoint.agent.poll_timeout().map_or(wake, |at| wake.min(at));
         }
-        if now >= until {
+        if last_turn {
             return Ok(());
         }
         let mut sleep = None;
@@ -242,7 +243,8 @@ pub async fn drive(
                     Poll::Pending => {}
                 }
             }
-            if busy {
+            // Even a caller that is late reads once: placing calls must not starve their answers.
+            if busy || now >= until {
                 return Poll::Ready(Ok(()));
             }
             // Asked for only now, since a busy endpoint never waits.
@@ -250,6 +252,7 @@ pub async fn drive(
             sleep.as_mut().poll(cx).map(Ok)
         })
         .await?;
+        last_turn = world.clock.now() >= until;
     }
 }
 
