@@ -10,4 +10,5 @@ mod t30_explain;
 mod t50_crash;
 mod t50_disk;
 mod t50_flood;
+mod t50_limit;
 mod t50_mistakes;
