@@ -56,6 +56,8 @@ pub struct Call {
     pub(crate) hangup_wanted: Option<(String, HangupBy)>,
     /// The Reason header that came with a BYE, for the far leg (RFC 3326).
     pub(crate) bye_reason: Option<Vec<u8>>,
+    /// BYEs that wait for a CSeq.
+    pub(crate) byes_wanted: Vec<(Side, String)>,
     /// Numbers the exchanges.
     pub(crate) exchanged: u32,
     /// How far the call's own numbers are drawn.
@@ -211,6 +213,7 @@ impl Call {
             ending: None,
             hangup_wanted: None,
             bye_reason: None,
+            byes_wanted: Vec::new(),
             exchanged: 0,
             drawn: 0,
             gone: false,
@@ -491,6 +494,7 @@ impl Call {
         self.fading.retain(|fading| !fading.is_over());
         let busy = self.setup.is_some()
             || !self.waiting.is_empty()
+            || !self.byes_wanted.is_empty()
             || self.exchanges.iter().any(Exchange::is_busy)
             || self.fading.iter().any(Fading::is_busy);
         if self.stage != Stage::Over || busy || self.gone {

@@ -86,8 +86,11 @@ impl Call {
         }
         // A caller that never acknowledged is sent BYE all the same (RFC 3261 §13.3.1.4).
         leg.dialog.ack_timed_out();
-        // The last of a block is free for BYE: a dialog needs no number after it.
-        let Ok(cseq) = leg.dialog.take_cseq() else { return };
+        let Ok(cseq) = leg.dialog.take_cseq() else {
+            // A reservation is on its way to a quorum; the BYE follows it.
+            self.byes_wanted.push((side, reason.to_owned()));
+            return;
+        };
         leg.dialog.sent_request(Method::Bye, cseq, false);
         let (state, flow) = (leg.dialog.state().clone(), leg.flow);
         let mut extra = Vec::new();

@@ -144,7 +144,7 @@ impl Call {
     }
 
     /// ACK and BYE for a 2xx that lost (RFC 3261 §13.2.2.4).
-    fn dismiss(&mut self, now: Instant, index: usize, invite: &Bytes, response: &Message<'_>, flow: Flow) {
+    pub(crate) fn dismiss(&mut self, now: Instant, index: usize, invite: &Bytes, response: &Message<'_>, flow: Flow) {
         let Ok(ours) = Message::parse(invite, Framing::Datagram) else { return };
         let Some(sent) = invite_sent(&ours, None) else { return };
         let Ok(mut lost) = Dialog::from_response(&sent, response, dialog::Settings::default()) else { return };

@@ -365,7 +365,7 @@ impl Call {
     }
 
     /// Reserves the next block of CSeqs before the last one runs out.
-    fn keep_numbers(&mut self, side: Side) {
+    pub(crate) fn keep_numbers(&mut self, side: Side) {
         let Some(legs) = self.legs.as_mut() else { return };
         let numbers = &legs.leg(side).dialog.state().cseq;
         if numbers.left() < 16 {
@@ -377,9 +377,12 @@ impl Call {
 
     /// A reservation is committed.
     pub(crate) fn advanced(&mut self, now: Instant, wall: WallTime, side: Side, reserved_to: u32) {
-        let _ = (now, wall);
-        if let Some(legs) = self.legs.as_mut() {
-            legs.pair(side).0.dialog.reserve_cseq(reserved_to);
+        let _ = wall;
+        let Some(legs) = self.legs.as_mut() else { return };
+        legs.pair(side).0.dialog.reserve_cseq(reserved_to);
+        if let Some(at) = self.byes_wanted.iter().position(|(wanted, _)| *wanted == side) {
+            let (_, reason) = self.byes_wanted.remove(at);
+            self.send_bye(now, side, &reason);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::call::{Call, CallTimer, Legs, Stage};
 use crate::context::Context;
 use crate::leg::{Leg, session_policy};
 use crate::message::push_abilities;
-use crate::record::{CallRecord, Confirm, LegState, Phase, Progress};
+use crate::record::{CallRecord, Confirm, LegState, Phase, Progress, Side};
 use crate::setup::Setup;
 
 impl Call {
@@ -128,6 +128,9 @@ impl Call {
             self.restore_unacknowledged(now, record, confirm, Duration::from_millis(lasted));
         }
         self.relay_answered();
+        // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
+        self.keep_numbers(Side::Ingress);
+        self.keep_numbers(Side::Egress);
     }
 
     /// The caller's ACK never came: its 200 is repeated for what is left of 64·T1.

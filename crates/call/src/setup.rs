@@ -236,6 +236,13 @@ impl Call {
             return;
         };
         match failure.flatten() {
+            Some(response) if response.view().status().is_some_and(|status| status < 300) => {
+                // It answered a call that is over: ACK and BYE (RFC 3261 §13.2.2.4).
+                let at = self.fading.len();
+                let ours = invite.clone();
+                self.fading.push(Fading { client, flow, branch, invite, cancel, winner: None, byes: Vec::new() });
+                self.dismiss(now, at, &ours, &response.view(), flow);
+            }
             Some(response) if client.is_final() => {
                 let ack = refusal_ack(&invite, &response.view());
                 client.handle(now, ClientInput::Acknowledge(ack.clone()));
