@@ -8,14 +8,32 @@
 //! Absent by design: SIP policy (`trunk`), call logic (`call`), replication (`cluster`). Nothing here
 //! decides what a call does; it carries inputs to machines and their outputs to the world.
 
+mod actor;
+mod calls;
 mod clock;
+mod config;
+mod exposition;
+mod gate;
+mod invite;
+mod metrics;
+mod node;
 pub mod relay;
+mod remains;
+mod replica;
+mod shared;
+mod stateless;
+mod switch;
+mod wheel;
 pub mod world;
 
 pub use clock::SystemClock;
+pub use config::NodeConfig;
+pub use metrics::{Drop, Metrics};
+pub use node::{Node, NodeHandle, StartError};
 pub use world::World;
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env::BoxFuture;
 
@@ -23,4 +41,9 @@ use env::BoxFuture;
 pub trait Resolve: Send + Sync + 'static {
     /// The addresses of a host name, best first; none if it has none.
     fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>>;
+}
+
+/// Locks, also after a panic elsewhere: every critical section here leaves its table whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -23,7 +23,7 @@ mod streams;
 mod table;
 
 pub use counters::Counters;
-pub use datagram::receive;
+pub use datagram::{BATCH_FULL, receive};
 pub use limits::StreamLimits;
 pub use outbox::Outbox;
 pub use streams::{Peer, Sink, Standing, Streams};

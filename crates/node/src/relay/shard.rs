@@ -115,10 +115,8 @@ impl Worker {
         let mut sweep_at = clock.now() + SWEEP;
         loop {
             let left = sweep_at.since(clock.now());
-            let timeout = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: i64::from(left.min(SWEEP).subsec_nanos()).into(),
-            };
+            let timeout =
+                rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(left.min(SWEEP).subsec_nanos()) };
             events.clear();
             if epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)).is_err() {
                 // Only a signal can end the wait; nothing was lost.

@@ -1,0 +1,170 @@
+//! One call's actor: a pump around `call::Call`.
+
+use std::sync::Arc;
+
+use ::call::{Arrival, Call, CallId, CallRecord, Context, Input, Output, RelayChange};
+use machine::Instant;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::actor::media;
+use crate::shared::{PortsOf, Shared};
+
+/// What a call's actor is told.
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// Something happened.
+    Input(Input),
+    /// A deadline of the call passed.
+    Due,
+    /// Fails the actor: the planted panic of the supervision test.
+    #[cfg(test)]
+    Panic,
+}
+
+/// How a call comes to this actor.
+pub(crate) enum Begin {
+    /// An INVITE arrived.
+    Arrival(Box<Arrival>),
+    /// It is rebuilt from what a quorum holds.
+    Record(Arc<CallRecord>),
+}
+
+/// The actor.
+pub(crate) struct CallActor {
+    shared: Arc<Shared>,
+}
+
+impl CallActor {
+    /// An actor on this node.
+    pub(crate) fn new(shared: Arc<Shared>) -> CallActor {
+        CallActor { shared }
+    }
+}
+
+/// What it is given.
+pub(crate) struct Arguments {
+    pub(crate) id: CallId,
+    pub(crate) context: Arc<Context>,
+    pub(crate) begin: Begin,
+}
+
+/// The machine, and what is armed for it.
+pub(crate) struct State {
+    id: CallId,
+    begin: Option<(Arc<Context>, Begin)>,
+    call: Option<Call>,
+    deadline: Option<Instant>,
+}
+
+impl Actor for CallActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _: ActorRef<Msg>, it: Arguments) -> Result<State, ActorProcessingErr> {
+        Ok(State { id: it.id, begin: Some((it.context, it.begin)), call: None, deadline: None })
+    }
+
+    // The machine is made here and not in `pre_start`: from here on the supervisor learns of a failure.
+    async fn post_start(&self, me: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
+        state.call = state.begin.take().map(|(context, begin)| match begin {
+            Begin::Arrival(arrival) => {
+                let mut ports = PortsOf { shared: &self.shared, call: state.id, now };
+                Call::new(now, wall, context, state.id, *arrival, &mut ports)
+            }
+            Begin::Record(record) => {
+                if let Some(ports) = &record.admit.ports {
+                    self.shared.claim_ports(state.id, ports);
+                }
+                Call::restore(now, wall, context, &record)
+            }
+        });
+        self.pump(&me, state);
+        Ok(())
+    }
+
+    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
+        if let Some(call) = &mut state.call {
+            match msg {
+                Msg::Input(input) => call.handle(now, wall, input),
+                Msg::Due => {
+                    state.deadline = None;
+                    call.handle_timeout(now, wall);
+                }
+                #[cfg(test)]
+                Msg::Panic => std::panic::panic_any("planted"),
+            }
+        }
+        self.pump(&me, state);
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        self.shared.wheel.set(state.id, state.deadline.take(), None);
+        Ok(())
+    }
+}
+
+impl CallActor {
+    /// Carries out what the machine asks for, then arms its next deadline.
+    fn pump(&self, me: &ActorRef<Msg>, state: &mut State) {
+        let Some(call) = &mut state.call else { return };
+        let mut ended = None;
+        while let Some(output) = call.poll_output() {
+            match output {
+                Output::Send { flow, bytes } => self.shared.send(flow, bytes),
+                Output::Propose(command) => self.shared.propose(state.id, command),
+                Output::Resolve { host, port } => self.resolve(me, host, port),
+                Output::Relay(change) => self.relay(me, state.id, change),
+                Output::Event(event) => self.shared.note(state.id, event),
+                Output::Ended(remains) => ended = Some(remains),
+            }
+        }
+        let next = if ended.is_some() { None } else { call.poll_timeout() };
+        if next != state.deadline {
+            self.shared.wheel.set(state.id, state.deadline, next);
+            state.deadline = next;
+        }
+        if let Some(remains) = ended {
+            state.call = None;
+            self.shared.forget(state.id, remains);
+            me.stop(None);
+        }
+    }
+
+    fn resolve(&self, me: &ActorRef<Msg>, host: String, port: u16) {
+        let me = me.clone();
+        let found = self.shared.world.resolve.resolve(host, port);
+        self.shared.world.spawn.spawn(
+            "resolve",
+            Box::pin(async move {
+                let _ = me.send_message(Msg::Input(Input::Resolved(found.await)));
+            }),
+        );
+    }
+
+    fn relay(&self, me: &ActorRef<Msg>, id: CallId, change: RelayChange) {
+        match change {
+            RelayChange::Set(index, entry) => {
+                if let Some(media) = self.shared.media(id) {
+                    let _ = media.send_message(media::Msg::Set(index, entry));
+                }
+            }
+            RelayChange::Remove => match self.shared.release_media(id) {
+                Some(media) => {
+                    if media.send_message(media::Msg::Remove(me.clone())).is_err() {
+                        self.unmeasured(me);
+                    }
+                }
+                // Nothing was relayed, so nothing was measured.
+                None => self.unmeasured(me),
+            },
+        }
+    }
+
+    fn unmeasured(&self, me: &ActorRef<Msg>) {
+        let _ = me.send_message(Msg::Input(Input::Quality { ingress: None, egress: None }));
+    }
+}

@@ -1,0 +1,42 @@
+//! What a node is told about itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use call::NodeId;
+use cluster::Pace;
+use transaction::Times;
+use transport::StreamLimits;
+use trunk::Transport;
+
+/// What a node is told about itself: the node file, read.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Unique in the cluster.
+    pub id: NodeId,
+    /// For people; also the name of its own, fixed, home.
+    pub name: String,
+    /// Where it listens for SIP.
+    pub listen: Vec<(Transport, SocketAddr)>,
+    /// What Via and Contact say instead of the bound address.
+    pub advertise: Option<String>,
+    /// The domain of our URIs and of Warning; the digest realm.
+    pub domain: String,
+    /// Whether sources that nobody admits hear 403; otherwise nothing.
+    pub reject_unknown_sources: bool,
+    /// The address that RTP is bound to.
+    pub media: IpAddr,
+    /// The address that session descriptions say instead.
+    pub media_advertise: Option<IpAddr>,
+    /// The ports that RTP and RTCP use.
+    pub media_ports: RangeInclusive<u16>,
+    /// How long a port pair rests between calls.
+    pub media_rest: Duration,
+    /// SIP's timers.
+    pub times: Times,
+    /// When commands are committed.
+    pub pace: Pace,
+    /// What strangers may take of us over streams.
+    pub streams: StreamLimits,
+}

@@ -1,0 +1,112 @@
+//! The overload gate: new calls are refused before they cost anything, so that those let in complete.
+//!
+//! Pure. The measure is how long the sockets have not been emptied: a receive queue that never runs dry is
+//! work that arrives faster than it is done, whatever the reason.
+
+use std::time::Duration;
+
+use cluster::Backlog;
+use machine::Instant;
+
+/// Why a new call is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The receive queue has not run dry for too long.
+    Busy,
+    /// Too many commands wait for their commit.
+    Backlog,
+    /// As many calls as the node may carry.
+    Calls,
+    /// The node has not started, or drains.
+    Stopping,
+}
+
+/// What the gate allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GateLimits {
+    /// How long the receive queue may go without running dry.
+    pub(crate) busy: Duration,
+    /// Commands that wait for their commit.
+    pub(crate) backlog_max: usize,
+    /// How long the oldest of them may have waited.
+    pub(crate) commit_max: Duration,
+    /// Live calls.
+    pub(crate) calls_max: usize,
+}
+
+impl Default for GateLimits {
+    fn default() -> GateLimits {
+        GateLimits {
+            busy: Duration::from_millis(40),
+            backlog_max: 8_192,
+            commit_max: Duration::from_secs(1),
+            calls_max: 200_000,
+        }
+    }
+}
+
+/// Decides whether one more call may begin.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    limits: GateLimits,
+    busy_since: Option<Instant>,
+}
+
+impl Gate {
+    /// A batch was received; `full` if more may be waiting.
+    pub(crate) fn batch(&mut self, now: Instant, full: bool) {
+        match (full, self.busy_since) {
+            (true, None) => self.busy_since = Some(now),
+            (true, Some(_)) => {}
+            (false, _) => self.busy_since = None,
+        }
+    }
+
+    /// Why a new call can't begin now.
+    pub(crate) fn full(&self, now: Instant, backlog: Backlog, calls: usize) -> Option<Full> {
+        if calls >= self.limits.calls_max {
+            Some(Full::Calls)
+        } else if backlog.commands >= self.limits.backlog_max || backlog.oldest > self.limits.commit_max {
+            Some(Full::Backlog)
+        } else if self.busy_since.is_some_and(|since| now.since(since) > self.limits.busy) {
+            Some(Full::Busy)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Backlog = Backlog { commands: 0, oldest: Duration::ZERO };
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_receive_queue_that_never_runs_dry_closes_the_gate_until_it_does() {
+        let mut gate = Gate::default();
+        gate.batch(at(0), true);
+        gate.batch(at(40), true);
+        assert_eq!(gate.full(at(40), NONE, 0), None);
+        gate.batch(at(41), true);
+        assert_eq!(gate.full(at(41), NONE, 0), Some(Full::Busy));
+        gate.batch(at(42), false);
+        assert_eq!(gate.full(at(42), NONE, 0), None);
+        gate.batch(at(43), true);
+        assert_eq!(gate.full(at(50), NONE, 0), None);
+    }
+
+    #[test]
+    fn a_backlog_of_commits_and_a_full_house_close_the_gate() {
+        let gate = Gate::default();
+        let backlog = |commands, s| Backlog { commands, oldest: Duration::from_secs(s) };
+        assert_eq!(gate.full(at(0), backlog(8_191, 1), 0), None);
+        assert_eq!(gate.full(at(0), backlog(8_192, 1), 0), Some(Full::Backlog));
+        assert_eq!(gate.full(at(0), backlog(1, 2), 0), Some(Full::Backlog));
+        assert_eq!(gate.full(at(0), NONE, 200_000), Some(Full::Calls));
+    }
+}

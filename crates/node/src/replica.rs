@@ -1,0 +1,174 @@
+//! The replicated state's side of a node: opening it, proposing to it, hearing from it.
+
+use std::io;
+use std::sync::{Arc, OnceLock, Weak};
+
+use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation};
+use cluster::{Applied, Batch, Cluster, Command, Delta, Health, Outcome, Seams, Urgency};
+use env::{Disk, DiskOp, Lane};
+use futures::channel::oneshot;
+use machine::Rng;
+use trunk::{Name, Resources};
+
+use crate::shared::Shared;
+use crate::{NodeConfig, StartError, World};
+
+/// This node's membership.
+pub(crate) struct Replica {
+    cluster: Cluster,
+}
+
+/// What a node knows once it is part of the cluster.
+pub(crate) struct Opened {
+    pub(crate) replica: Replica,
+    pub(crate) ear: Ear,
+    pub(crate) home: HomeId,
+    pub(crate) epoch: Epoch,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) secret: [u8; 16],
+}
+
+/// The file that holds the key of tags and branches: a successor must derive the same ones.
+const SECRET_FILE: &str = "secret.key";
+
+impl Replica {
+    /// Opens the log, becomes part of the cluster and boots.
+    pub(crate) async fn open(
+        world: &World,
+        config: &NodeConfig,
+        rng: &mut Rng,
+    ) -> Result<Opened, StartError> {
+        let secret = secret(&*world.disk, rng).await.map_err(StartError::Secret)?;
+        let name = Name::new(&config.name).map_err(StartError::Name)?;
+        let mut settings = cluster::Config::alone(config.id, name.clone());
+        settings.pace = config.pace;
+        let seams = Seams {
+            clock: world.clock.clone(),
+            entropy: world.entropy.clone(),
+            spawn: world.spawn.clone(),
+            disk: world.disk.clone(),
+        };
+        let ear = Ear::default();
+        let cluster = Cluster::open(settings, seams, Box::new(ear.clone())).await?;
+        let booted = cluster.booted();
+        let held = booted.homes.iter().find(|held| held.name == name).ok_or(StartError::NoHome)?;
+        let (home, epoch, incarnation) = (held.home, held.epoch, booted.incarnation);
+        Ok(Opened { replica: Replica { cluster }, ear, home, epoch, incarnation, secret })
+    }
+
+    /// The membership itself.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Proposes a command of a call; its outcome comes to the call's actor.
+    pub(crate) fn propose(&self, call: CallId, home: HomeId, epoch: Epoch, command: CallCommand) {
+        let urgent = command.is_urgent()
+            || matches!(command, CallCommand::Change(Change::End(_))) && self.is_crowded(call);
+        let urgency = if urgent { Urgency::Urgent } else { Urgency::Lazy };
+        self.cluster.proposer().propose(home, epoch, call, command, urgency);
+    }
+
+    /// Whether a call holds a slot of something that is at least 90 % full: then its end can't wait.
+    fn is_crowded(&self, call: CallId) -> bool {
+        self.cluster.read(|state| {
+            let Some(record) = state.call(call) else { return false };
+            record.slots.iter().any(|slot| {
+                let limit = state.resources().concurrent(&slot.scope);
+                limit.is_some_and(|limit| state.usage(&slot.scope).concurrent * 10 >= limit * 9)
+            })
+        })
+    }
+
+    /// Waits until everything that was proposed before is applied. False if this process was fenced off.
+    pub(crate) async fn barrier(&self) -> bool {
+        self.cluster.proposer().ask(Command::Tick).await.is_some()
+    }
+
+    /// What a quorum holds of a call.
+    pub(crate) fn record(&self, call: CallId) -> Option<Arc<CallRecord>> {
+        self.cluster.read(|state| state.call(call).cloned())
+    }
+
+    /// The records of all live calls of a home.
+    pub(crate) fn records(&self, home: HomeId) -> Vec<Arc<CallRecord>> {
+        self.cluster.read(|state| state.calls().filter(|record| record.home == home).cloned().collect())
+    }
+
+    /// The resources.
+    pub(crate) fn resources(&self) -> Arc<Resources> {
+        self.cluster.read(|state| state.resources().clone())
+    }
+
+    /// Whether commands are being committed.
+    pub(crate) fn is_writable(&self) -> bool {
+        matches!(self.cluster.health(), Health::Ready) && !self.cluster.proposer().is_fenced()
+    }
+}
+
+/// Hears what was applied, and passes it on once the node is there to hear it.
+#[derive(Clone, Default)]
+pub(crate) struct Ear(Arc<OnceLock<Weak<Shared>>>);
+
+impl Ear {
+    /// From now on `shared` hears everything.
+    pub(crate) fn attach(&self, shared: &Arc<Shared>) {
+        // Attached once; a second node would have an ear of its own.
+        let _ = self.0.set(Arc::downgrade(shared));
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.0.get()?.upgrade()
+    }
+}
+
+impl Applied for Ear {
+    fn outcomes(&mut self, batch: &Batch, outcomes: Vec<Outcome>) {
+        let Some(shared) = self.shared() else { return };
+        for (command, outcome) in batch.commands.iter().zip(outcomes) {
+            if let (Command::Call { call, .. }, Outcome::Call(outcome)) = (command, outcome) {
+                shared.applied(*call, outcome);
+            }
+        }
+    }
+
+    fn deltas(&mut self, _: u64, deltas: &[Delta]) {
+        for delta in deltas {
+            if let (Delta::Resources(resources), Some(shared)) = (delta, self.shared()) {
+                shared.set_resources(resources.clone());
+            }
+        }
+    }
+
+    fn fenced(&mut self) {
+        if let Some(shared) = self.shared() {
+            shared.fenced();
+        }
+    }
+}
+
+/// The key of tags and branches; drawn at the first start.
+async fn secret(disk: &dyn Disk, rng: &mut Rng) -> io::Result<[u8; 16]> {
+    match disk.read(SECRET_FILE, 0, 64) {
+        Ok(bytes) => {
+            return <[u8; 16]>::try_from(bytes.as_slice())
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it must have 16 bytes"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut key = [0; 16];
+    rng.fill(&mut key);
+    let (tell, told) = oneshot::channel();
+    let op = DiskOp::WriteWhole { file: SECRET_FILE.into(), chunks: Box::new(std::iter::once(key.to_vec())) };
+    disk.submit(
+        Lane::Bulk,
+        op,
+        Box::new(move |result, _| {
+            // The starter waits; if it is gone, nobody needs to know.
+            let _ = tell.send(result);
+        }),
+    );
+    told.await.map_err(|_| io::Error::from(io::ErrorKind::Interrupted))??;
+    Ok(key)
+}

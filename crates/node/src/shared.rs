@@ -1,0 +1,534 @@
+//! What all parts of a node share: tables, transports, the world. Every lock is held for one lookup or one
+//! change, never across another lock or an await.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ::media::{PortPair, PortPool};
+use bytes::Bytes;
+use call::{CallCommand, CallId, Change, Context, Epoch, Event, Flow, HomeId, Incarnation, Input};
+use call::{InviteKey, Outcome, Ports, Remains, TakePorts};
+use machine::{Instant, Rng};
+use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
+use sip::verdict::Rules;
+use transport::{Counters, Outbox, Peer, Streams};
+use trunk::{Name, Resources, Transport};
+
+use crate::actor::call::{Arguments, Begin, CallActor, Msg};
+use crate::actor::media::{self, MediaActor, Session};
+use crate::actor::supervisor::PartySupervisor;
+use crate::calls::{Calls, Live, Role};
+use crate::gate::{Full, Gate};
+use crate::metrics::{Metrics, add, sub};
+use crate::remains::Afterlife;
+use crate::replica::Replica;
+use crate::wheel::Wheel;
+use crate::{NodeConfig, World, lock};
+
+/// Everything that the parts of one node share.
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) config: NodeConfig,
+    pub(crate) metrics: Metrics,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) wheel: Arc<Wheel>,
+    /// What the protocol demands of requests of which no trunk is known yet.
+    pub(crate) rules: Rules,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) streams: Streams,
+    pub(crate) cluster: Replica,
+    pub(crate) draining: AtomicBool,
+    pub(crate) ready: AtomicBool,
+    pub(crate) writable: AtomicBool,
+    home: HomeId,
+    epoch: Epoch,
+    context: Mutex<Arc<Context>>,
+    calls: Mutex<Calls>,
+    afterlife: Mutex<Afterlife>,
+    gate: Mutex<Gate>,
+    rng: Mutex<Rng>,
+    ports: Mutex<PortPool>,
+    sessions: Mutex<BTreeMap<u64, ActorRef<media::Msg>>>,
+    supervisors: Mutex<BTreeMap<Name, ActorCell>>,
+    root: OnceLock<ActorCell>,
+    incarnation: OnceLock<Incarnation>,
+    drawn: AtomicU64,
+    session_numbers: AtomicU64,
+}
+
+/// What `Shared` is made of.
+pub(crate) struct Parts {
+    pub(crate) world: World,
+    pub(crate) config: NodeConfig,
+    pub(crate) context: Context,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) streams: Streams,
+    pub(crate) cluster: Replica,
+    pub(crate) ports: PortPool,
+    pub(crate) rng: Rng,
+}
+
+/// How many answers of calls that are gone are kept at most.
+const REMAINS_MAX: usize = 200_000;
+
+impl Shared {
+    /// A node that has not started.
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let keep = parts.context.times.give_up();
+        Shared {
+            world: parts.world,
+            config: parts.config,
+            metrics: Metrics::default(),
+            counters: parts.counters,
+            wheel: Arc::default(),
+            rules: Rules::default(),
+            outbox: parts.outbox,
+            streams: parts.streams,
+            cluster: parts.cluster,
+            draining: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            writable: AtomicBool::new(true),
+            home: parts.context.home,
+            epoch: parts.context.epoch,
+            context: Mutex::new(Arc::new(parts.context)),
+            calls: Mutex::default(),
+            afterlife: Mutex::new(Afterlife::new(keep, REMAINS_MAX)),
+            gate: Mutex::default(),
+            rng: Mutex::new(parts.rng),
+            ports: Mutex::new(parts.ports),
+            sessions: Mutex::default(),
+            supervisors: Mutex::default(),
+            root: OnceLock::new(),
+            incarnation: OnceLock::new(),
+            drawn: AtomicU64::new(0),
+            session_numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// Calls may begin from now on.
+    pub(crate) fn begin_life(&self, root: ActorCell, incarnation: Incarnation) {
+        let _ = self.root.set(root);
+        let _ = self.incarnation.set(incarnation);
+    }
+
+    /// What all calls that begin now share.
+    pub(crate) fn context(&self) -> Arc<Context> {
+        lock(&self.context).clone()
+    }
+
+    /// New resources, for calls that begin from now on.
+    pub(crate) fn set_resources(&self, resources: Arc<Resources>) {
+        let mut context = lock(&self.context);
+        *context = Arc::new(Context { resources, ..Context::clone(&context) });
+    }
+
+    // Sending.
+
+    /// Sends a message.
+    pub(crate) fn send(&self, flow: Flow, bytes: Bytes) {
+        match flow.transport {
+            Transport::Udp => {
+                self.outbox.push(flow.local, flow.remote, bytes);
+            }
+            Transport::Tcp | Transport::Tls => {
+                let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
+                // A response whose connection is gone goes to where the Via says that the client listens
+                // (RFC 3261 §18.2.2).
+                if bytes.starts_with(b"SIP/2.0 ") && !self.streams.is_open(flow.connection) {
+                    peer.remote = crate::stateless::sent_by(&bytes, flow.remote);
+                }
+                self.streams.send(peer, bytes);
+            }
+        }
+    }
+
+    /// Proposes a command of a call; its outcome comes to the call's actor.
+    pub(crate) fn propose(&self, id: CallId, command: CallCommand) {
+        self.cluster.propose(id, self.home, self.epoch, command);
+    }
+
+    /// A command of a call was applied.
+    pub(crate) fn applied(&self, id: CallId, outcome: Outcome) {
+        self.tell(id, Msg::Input(Input::Applied(outcome)));
+    }
+
+    /// Another process has this node's name: nothing more is said.
+    pub(crate) fn fenced(&self) {
+        tracing::error!("another process runs as this node; this one falls silent");
+        self.ready.store(false, Ordering::Relaxed);
+    }
+
+    // Calls.
+
+    /// The actor that carries a call.
+    pub(crate) fn actor(&self, id: CallId) -> Option<ActorRef<Msg>> {
+        lock(&self.calls).actor(id)
+    }
+
+    /// The call that this INVITE began.
+    pub(crate) fn by_key(&self, key: &InviteKey) -> Option<(CallId, ActorRef<Msg>)> {
+        lock(&self.calls).by_key(key)
+    }
+
+    /// How many calls there are.
+    pub(crate) fn calls(&self) -> usize {
+        lock(&self.calls).len()
+    }
+
+    /// All calls, oldest first.
+    pub(crate) fn call_ids(&self) -> Vec<CallId> {
+        lock(&self.calls).ids()
+    }
+
+    /// Tells a call's actor something, if there is one.
+    pub(crate) fn tell(&self, id: CallId, msg: Msg) -> bool {
+        self.actor(id).is_some_and(|actor| actor.send_message(msg).is_ok())
+    }
+
+    /// A new call's name, and the chance that everything random in it follows from.
+    pub(crate) fn draw(&self) -> Option<(CallId, u64)> {
+        let incarnation = *self.incarnation.get()?;
+        let counter = self.drawn.fetch_add(1, Ordering::Relaxed) + 1;
+        Some((CallId::new(incarnation, counter), lock(&self.rng).next_u64()))
+    }
+
+    /// Gives a call an actor under its trunk's supervisor. False while the node stops.
+    pub(crate) fn spawn_call(
+        self: &Arc<Shared>,
+        id: CallId,
+        key: Option<InviteKey>,
+        party: Name,
+        context: Arc<Context>,
+        begin: Begin,
+    ) -> bool {
+        let Some(supervisor) = self.supervisor(&party) else { return false };
+        let arguments = Arguments { id, context, begin };
+        let spawned =
+            ActorRuntime::spawn_linked_instant(None, CallActor::new(self.clone()), arguments, supervisor);
+        let Ok((actor, _)) = spawned else { return false };
+        let mut calls = lock(&self.calls);
+        match calls.get_mut(id) {
+            // A successor of an actor that failed.
+            Some(live) => live.actor = actor,
+            None => {
+                let live = Live { actor, media: None, key, party, restored: false, ports: Vec::new() };
+                calls.insert(id, live);
+                add(&self.metrics.calls);
+            }
+        }
+        true
+    }
+
+    /// The call is over.
+    pub(crate) fn forget(&self, id: CallId, remains: Vec<Remains>) {
+        let Some(live) = lock(&self.calls).remove(id) else { return };
+        sub(&self.metrics.calls);
+        if let Some((_, media)) = live.media {
+            let _ = media.send_message(media::Msg::Remove(live.actor.clone()));
+        }
+        self.release_ports(&live.ports);
+        let now = self.world.clock.now();
+        if !remains.is_empty() {
+            lock(&self.afterlife).insert(now, remains);
+        }
+    }
+
+    /// The answer to a copy of what a call answered before it went away.
+    pub(crate) fn afterlife(&self, key: u64) -> Option<(Flow, Bytes)> {
+        lock(&self.afterlife).get(key).cloned()
+    }
+
+    /// Forgets answers that nobody can ask for any more.
+    pub(crate) fn expire_afterlife(&self) {
+        lock(&self.afterlife).expire(self.world.clock.now());
+    }
+
+    // Supervision.
+
+    /// The supervisor of a trunk's or gateway's calls; made when it is first needed.
+    fn supervisor(self: &Arc<Shared>, party: &Name) -> Option<ActorCell> {
+        let mut supervisors = lock(&self.supervisors);
+        if let Some(known) = supervisors.get(party) {
+            return Some(known.clone());
+        }
+        let root = self.root.get()?.clone();
+        let made =
+            ActorRuntime::spawn_linked_instant(None, PartySupervisor::new(self.clone()), party.clone(), root);
+        let cell = made.ok()?.0.get_cell();
+        supervisors.insert(party.clone(), cell.clone());
+        Some(cell)
+    }
+
+    /// A supervisor is gone, and its actors with it: their calls are restored.
+    pub(crate) fn supervisor_lost(self: &Arc<Shared>, supervisor: ActorId) {
+        let party = {
+            let mut supervisors = lock(&self.supervisors);
+            let found = supervisors.iter().find(|(_, cell)| cell.get_id() == supervisor);
+            let Some(party) = found.map(|(party, _)| party.clone()) else { return };
+            supervisors.remove(&party);
+            party
+        };
+        let calls = lock(&self.calls).of_party(&party);
+        for call in calls {
+            self.restore(call);
+        }
+    }
+
+    /// An actor failed.
+    pub(crate) fn failed(self: &Arc<Shared>, actor: ActorId) {
+        let role = lock(&self.calls).by_actor(actor);
+        match role {
+            Some(Role::Call(call)) => self.restore(call),
+            Some(Role::Media(call)) => self.renew_media(call),
+            // It failed after its call was forgotten.
+            None => {}
+        }
+    }
+
+    /// Rebuilds a call from what a quorum holds of it: once. What was proposed before is applied first, so
+    /// that the record is the newest.
+    fn restore(self: &Arc<Shared>, id: CallId) {
+        let again = {
+            let mut calls = lock(&self.calls);
+            let Some(live) = calls.get_mut(id) else { return };
+            std::mem::replace(&mut live.restored, true)
+        };
+        let shared = self.clone();
+        let task = async move {
+            shared.cluster.barrier().await;
+            if again || !shared.revive(id) {
+                shared.release(id);
+            }
+        };
+        self.world.spawn.spawn("restore", Box::pin(task));
+    }
+
+    /// A call's actor anew, from its record. False if there is none.
+    fn revive(self: &Arc<Shared>, id: CallId) -> bool {
+        let Some(record) = self.cluster.record(id) else { return false };
+        let party = record.admit.party.name().clone();
+        let context = self.context();
+        add(&self.metrics.restored);
+        tracing::info!(call = %id, "call restored from its record");
+        self.spawn_call(id, Some(record.admit.key), party, context, Begin::Record(record))
+    }
+
+    /// Gives up a call that can't be restored: its slots go, its CDR is made.
+    fn release(&self, id: CallId) {
+        tracing::error!(call = %id, "call released");
+        if self.cluster.record(id).is_some() {
+            let end = call::End {
+                status: 500,
+                reason: "the call failed twice".to_owned(),
+                by: call::HangupBy::System,
+                at: self.world.clock.wall(),
+                ingress_quality: None,
+                egress_quality: None,
+                events: Vec::new(),
+            };
+            self.propose(id, CallCommand::Change(Change::End(Box::new(end))));
+        }
+        self.forget(id, Vec::new());
+    }
+
+    // Media.
+
+    /// The actor that controls a call's media; made when it is first needed.
+    pub(crate) fn media(self: &Arc<Shared>, id: CallId) -> Option<ActorRef<media::Msg>> {
+        let (party, known) = {
+            let mut calls = lock(&self.calls);
+            let live = calls.get_mut(id)?;
+            (live.party.clone(), live.media.as_ref().map(|(_, actor)| actor.clone()))
+        };
+        if known.is_some() {
+            return known;
+        }
+        let number = self.session_numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        add(&self.metrics.media);
+        self.spawn_media(Session { call: id, number }, &party, false)
+    }
+
+    fn spawn_media(
+        self: &Arc<Shared>,
+        session: Session,
+        party: &Name,
+        renewed: bool,
+    ) -> Option<ActorRef<media::Msg>> {
+        let supervisor = self.supervisor(party)?;
+        let actor = MediaActor::new(self.clone());
+        let (actor, _) =
+            ActorRuntime::spawn_linked_instant(None, actor, (session, renewed), supervisor).ok()?;
+        if let Some(live) = lock(&self.calls).get_mut(session.call) {
+            live.media = Some((session, actor.clone()));
+        }
+        lock(&self.sessions).insert(session.number, actor.clone());
+        Some(actor)
+    }
+
+    /// A media session's actor anew; the relay's entries are still there.
+    fn renew_media(self: &Arc<Shared>, id: CallId) {
+        let found = {
+            let mut calls = lock(&self.calls);
+            calls.get_mut(id).and_then(|live| Some((live.media.take()?.0, live.party.clone())))
+        };
+        if let Some((session, party)) = found {
+            self.spawn_media(session, &party, true);
+        }
+    }
+
+    /// The call no longer needs its media: its ports rest, and the actor that must clean up is given.
+    pub(crate) fn release_media(&self, id: CallId) -> Option<ActorRef<media::Msg>> {
+        let (ports, media) = {
+            let mut calls = lock(&self.calls);
+            let live = calls.get_mut(id)?;
+            (std::mem::take(&mut live.ports), live.media.take())
+        };
+        self.release_ports(&ports);
+        media.map(|(_, actor)| actor)
+    }
+
+    /// A media session is over.
+    pub(crate) fn media_ended(&self, session: Session) {
+        if lock(&self.sessions).remove(&session.number).is_some() {
+            sub(&self.metrics.media);
+        }
+    }
+
+    /// Hands what the relay noticed to those whom it concerns.
+    pub(crate) fn noticed(&self, event: env::RelayEvent) {
+        use env::RelayEvent::{Heard, Latched, Silent};
+        let (Latched { id, .. } | Silent { id, .. } | Heard { id, .. }) = event;
+        let actor = lock(&self.sessions).get(&Session::number_of(id)).cloned();
+        if let Some(actor) = actor {
+            let _ = actor.send_message(media::Msg::Noticed(event));
+        }
+    }
+
+    /// Whether any media is relayed.
+    pub(crate) fn has_media(&self) -> bool {
+        !lock(&self.sessions).is_empty()
+    }
+
+    fn release_ports(&self, ports: &[PortPair]) {
+        if ports.is_empty() {
+            return;
+        }
+        let now = self.world.clock.now();
+        let mut pool = lock(&self.ports);
+        for pair in ports {
+            pool.release(now, *pair);
+        }
+    }
+
+    /// Takes the very ports that a restored call had before, unless it never lost them.
+    pub(crate) fn claim_ports(&self, id: CallId, ports: &Ports) {
+        if lock(&self.calls).get_mut(id).is_none_or(|live| !live.ports.is_empty()) {
+            return;
+        }
+        let pairs = ports.ingress.iter().chain(&ports.egress).filter_map(|port| PortPair::new(*port));
+        let claimed: Vec<PortPair> = {
+            let mut pool = lock(&self.ports);
+            pairs.filter(|pair| pool.claim(*pair)).collect()
+        };
+        if let Some(live) = lock(&self.calls).get_mut(id) {
+            live.ports = claimed;
+        }
+    }
+
+    /// How many port pairs are free, and how many there are.
+    pub(crate) fn free_ports(&self) -> (usize, usize) {
+        let pool = lock(&self.ports);
+        (pool.free(), pool.size())
+    }
+
+    // Overload.
+
+    /// A batch was received.
+    pub(crate) fn batch(&self, full: bool) {
+        lock(&self.gate).batch(self.world.clock.now(), full);
+    }
+
+    /// Why no call may begin now.
+    pub(crate) fn full(&self) -> Option<Full> {
+        let may = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if may(&self.draining) || !may(&self.ready) || !may(&self.writable) {
+            return Some(Full::Stopping);
+        }
+        let now = self.world.clock.now();
+        let backlog = self.cluster.cluster().proposer().backlog();
+        lock(&self.gate).full(now, backlog, self.calls())
+    }
+
+    /// When a refused caller may try again, in seconds: spread, so that they don't all come back at once.
+    pub(crate) fn retry_after(&self) -> u32 {
+        2 + u32::try_from(lock(&self.rng).below(9)).unwrap_or(0)
+    }
+
+    // Telling people.
+
+    /// Logs and counts what happened to a call.
+    pub(crate) fn note(&self, id: CallId, event: Event) {
+        match event {
+            Event::Admitted => {
+                add(&self.metrics.admitted);
+                tracing::debug!(call = %id, "admitted");
+            }
+            Event::Ringing => tracing::debug!(call = %id, "ringing"),
+            Event::Answered => {
+                add(&self.metrics.answered);
+                tracing::debug!(call = %id, "answered");
+            }
+            Event::Ended(status) => {
+                add(&self.metrics.ended);
+                tracing::debug!(call = %id, status, "ended");
+            }
+            Event::Refused(status) => {
+                self.metrics.refused(status);
+                tracing::debug!(call = %id, status, "refused");
+            }
+            Event::PeerError(what) => {
+                add(&self.metrics.peer_errors);
+                tracing::warn!(call = %id, what, "a peer broke the protocol");
+            }
+            Event::OneWayAudio(side) => {
+                add(&self.metrics.one_way_audio);
+                tracing::warn!(call = %id, ?side, "one side is silent");
+            }
+        }
+    }
+}
+
+/// A call takes its ports while it begins.
+pub(crate) struct PortsOf<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) call: CallId,
+    pub(crate) now: Instant,
+}
+
+impl TakePorts for PortsOf<'_> {
+    fn take(&mut self, streams: usize) -> Option<Ports> {
+        let mut taken = Vec::with_capacity(streams * 2);
+        {
+            let mut pool = lock(&self.shared.ports);
+            while taken.len() < streams * 2 {
+                match pool.allocate(self.now) {
+                    Some(pair) => taken.push(pair),
+                    None => {
+                        taken.iter().for_each(|pair| pool.release(self.now, *pair));
+                        return None;
+                    }
+                }
+            }
+        }
+        let ports = Ports {
+            ingress: taken.iter().take(streams).map(|pair| pair.rtp()).collect(),
+            egress: taken.iter().skip(streams).map(|pair| pair.rtp()).collect(),
+        };
+        if let Some(live) = lock(&self.shared.calls).get_mut(self.call) {
+            live.ports = taken;
+        }
+        Some(ports)
+    }
+}
