@@ -295,10 +295,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for chance in 0..50 {
             let mut dialog = uas("");
-            let text = format!(
-                "INFO sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=a1\r\n\
-                 To: <sip:b@b>;tag=b1\r\nCall-ID: c1@a\r\nCSeq: 1 INFO\r\n\r\n"
-            );
+            let text = "INFO sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=a1\r\n\
+                 To: <sip:b@b>;tag=b1\r\nCall-ID: c1@a\r\nCSeq: 1 INFO\r\n\r\n";
             let refused = dialog.receive_request(&parse(&text), false, chance);
             seen.extend(refused.expect_err("1 is below 7").retry_after_s());
         }
@@ -346,12 +344,14 @@ mod tests {
     #[test]
     fn an_invite_that_meets_ours_gets_491() {
         // RFC 3261 §14.2.
-        let mut dialog = uas("");
-        dialog.sent_request(Method::Invite, 1, true);
-        let refused = ask(&mut dialog, "INVITE", 8, "", true);
-        assert_eq!(refused, Err(Reject::Glare));
-        assert_eq!(refused.map_err(|r| r.status()), Err(491));
-        assert_eq!(dialog.state().remote_cseq, Some(8), "refused in order, so the order goes on");
+        for offered in [true, false] {
+            let mut dialog = uas("");
+            dialog.sent_request(Method::Invite, 1, offered);
+            let refused = ask(&mut dialog, "INVITE", 8, "", true);
+            assert_eq!(refused, Err(Reject::Glare));
+            assert_eq!(refused.map_err(|r| r.status()), Err(491));
+            assert_eq!(dialog.state().remote_cseq, Some(8), "refused in order, so the order goes on");
+        }
     }
 
     #[test]

@@ -169,6 +169,7 @@ mod tests {
         assert_eq!(dialog.next_rseq(41), Err(NotNow::PrackAwaited));
         assert_eq!(ask(&mut dialog, "PRACK", 8, "RAck: 42 7 INVITE\r\n", false), Ok(Received::Prack));
         assert_eq!(dialog.next_rseq(999), Ok(43));
+        assert_eq!(dialog.next_rseq(999), Err(NotNow::PrackAwaited));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Dialog {
     }
 
     fn provisional(&mut self, response: &Message<'_>, cseq: u32, has_sdp: bool) -> Answered {
-        if !self.ours.is_some_and(|i| i.cseq == cseq) {
+        if self.ours.is_none_or(|i| i.cseq != cseq) {
             return Answered::Provisional { reliable: None }; // Late, after the final response.
         }
         let reliable = self.order_of(response);
@@ -226,7 +226,6 @@ impl Dialog {
         status: u16,
         chance: u64,
     ) -> Result<Answered, PeerError> {
-        self.session_asked = None;
         match status {
             491 => {
                 let retry_after = glare_wait(self.state.role, chance);

@@ -107,3 +107,19 @@ type Outputs = SmallVec<[Output; 2]>;
 fn pop(outputs: &mut Outputs) -> Option<Output> {
     if outputs.is_empty() { None } else { Some(outputs.remove(0)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_are_small_enough_to_be_table_entries() {
+        // A held call and everything that it keeps has 12 KiB; what lingers after it must be far less.
+        assert!(size_of::<Output>() <= 40, "{}", size_of::<Output>());
+        assert!(size_of::<InviteServer>() <= 256, "{}", size_of::<InviteServer>());
+        assert!(size_of::<InviteClient>() <= 256, "{}", size_of::<InviteClient>());
+        assert!(size_of::<NonInviteServer>() <= 256, "{}", size_of::<NonInviteServer>());
+        assert!(size_of::<NonInviteClient>() <= 256, "{}", size_of::<NonInviteClient>());
+        assert!(size_of::<Answer2xx>() <= 256, "{}", size_of::<Answer2xx>());
+    }
+}
