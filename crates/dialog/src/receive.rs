@@ -297,7 +297,7 @@ mod tests {
             let mut dialog = uas("");
             let text = "INFO sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=a1\r\n\
                  To: <sip:b@b>;tag=b1\r\nCall-ID: c1@a\r\nCSeq: 1 INFO\r\n\r\n";
-            let refused = dialog.receive_request(&parse(&text), false, chance);
+            let refused = dialog.receive_request(&parse(text), false, chance);
             seen.extend(refused.expect_err("1 is below 7").retry_after_s());
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), (0..=10).collect::<Vec<u8>>());
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_stranger_s_tag_or_call_id_gets_481() {
-        // RFC 3261 §12.2.2; reliability.md threat 30.
+        // RFC 3261 §12.2.2. A spoofed BYE must know both tags and the Call-ID.
         for (from, to) in [("<sip:bob@us.example>;tag=b1", "x"), ("tag=a1", "tag=zz"), ("c1@a", "c9@a")] {
             let text = "BYE sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\n\
                 From: <sip:alice@a.example>;tag=a1\r\nTo: <sip:bob@us.example>;tag=b1\r\nCall-ID: c1@a\r\n\
