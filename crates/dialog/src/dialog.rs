@@ -65,7 +65,8 @@ pub enum Output {
     Refresh(RefreshBy),
     /// No refresh in time: send BYE (RFC 4028 §10).
     SessionExpired,
-    /// The wait after a 491 is over: the request may be tried again (RFC 3261 §14.1).
+    /// The wait after a 491 is over: the owner's request may be tried again (RFC 3261 §14.1). A refresh of ours is
+    /// asked for by `Refresh` instead.
     Retry,
 }
 
@@ -359,8 +360,12 @@ impl Dialog {
         }
     }
 
-    /// Writes the Session-Expires and Require of our 2xx to the peer's INVITE or UPDATE (RFC 4028 §9).
+    /// Writes the Session-Expires and Require of our 2xx to the peer's INVITE or UPDATE (RFC 4028 §9), before
+    /// or after [`responded`](Dialog::responded). An UPDATE before the first 2xx refreshes nothing yet.
     pub fn write_session_answer(&self, out: &mut Vec<u8>) {
+        if !self.state.confirmed && self.update_theirs.is_some() {
+            return;
+        }
         if let Some(session) = self.session_offered {
             session.write_answer(out, self.state.peer.timer);
         }

@@ -240,8 +240,7 @@ impl Dialog {
             self.state.remote_target = target;
         }
         if self.state.confirmed {
-            let session = self.session_offered.take();
-            self.start_session(now, session);
+            self.start_session(now, self.session_offered);
         }
     }
 
@@ -480,6 +479,21 @@ mod tests {
         assert_eq!(dialog.may_send(Method::Bye, false), Err(crate::NotNow::AckAwaited));
         dialog.ack_timed_out();
         assert_eq!(dialog.may_send(Method::Bye, false), Ok(()));
+    }
+
+    #[test]
+    fn an_update_of_an_early_dialog_says_nothing_of_the_session() {
+        let mut dialog =
+            uas_early("Supported: timer, 100rel\r\nSession-Expires: 600\r\n", Settings::default());
+        ask(&mut dialog, "UPDATE", 8, "", false).expect("in order");
+        let mut out = Vec::new();
+        dialog.write_session_answer(&mut out);
+        assert_eq!(out, b"");
+        dialog.responded(at(0), Method::Update, 200, false);
+        assert_eq!((dialog.state().session, dialog.poll_timeout()), (None, None));
+        dialog.responded(at(1), Method::Invite, 200, true);
+        dialog.write_session_answer(&mut out);
+        assert_eq!(out, b"Session-Expires: 600;refresher=uac\r\nRequire: timer\r\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sip::{Message, Method};
 use crate::dialog::Timer;
 use crate::facts;
 use crate::offer::{Carrier, Invite};
-use crate::{Dialog, NotNow, PeerError, ReliableOrder, Role, SessionHeaders};
+use crate::{Dialog, NotNow, PeerError, Refresher, ReliableOrder, Role, SessionHeaders};
 
 /// What a response of the peer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Answered {
     Success,
     /// A 2xx to INVITE that was taken before: send the same ACK again (RFC 3261 §13.2.2.4).
     Repeated,
-    /// 491: `Output::Retry` comes when the wait is over.
+    /// 491: `Output::Retry` comes when the wait is over, and before it `Output::Refresh` if that is what was refused.
     Glare {
         /// The wait.
         retry_after: Duration,
@@ -231,6 +231,9 @@ impl Dialog {
                 let retry_after = glare_wait(self.state.role, chance);
                 if !self.ended {
                     self.timers.set(Timer::Glare, now + retry_after);
+                    if self.refresh_is_due() {
+                        self.timers.set(Timer::Refresh, now + retry_after);
+                    }
                 }
                 return Ok(Answered::Glare { retry_after });
             }
@@ -250,16 +253,21 @@ impl Dialog {
 
     /// A refresh failed and the session still runs: try again halfway to its end (RFC 4028 §10 ends it there).
     fn refresh_again(&mut self, now: Instant) {
-        let ours = self.state.session.is_some_and(|s| s.refresher == crate::Refresher::Us);
         if let Some(expiry) = self.timers.get(Timer::Expiry)
-            && ours
-            && self.timers.get(Timer::Refresh).is_none()
+            && self.refresh_is_due()
         {
             let wait = expiry.since(now) / 2;
             if wait >= REFRESH_AGAIN_MIN {
                 self.timers.set(Timer::Refresh, now + wait);
             }
         }
+    }
+
+    /// Whether a refresh of ours was asked for and has not succeeded.
+    fn refresh_is_due(&self) -> bool {
+        self.state.session.is_some_and(|s| s.refresher == Refresher::Us)
+            && self.timers.get(Timer::Expiry).is_some()
+            && self.timers.get(Timer::Refresh).is_none()
     }
 }
 
@@ -368,6 +376,23 @@ mod tests {
         assert_eq!(answer(&mut dialog, at(10), 491, "INVITE", 11, ""), Ok(glare));
         assert_eq!(dialog.may_send(Method::Invite, true), Ok(()));
         assert_eq!(run(&mut dialog, at(60)), [(12_240, Output::Retry)]);
+    }
+
+    #[test]
+    fn a_refresh_refused_by_491_comes_again_after_the_wait() {
+        let mut dialog = uac(TIMED);
+        run(&mut dialog, at(900));
+        dialog.sent_request(Method::Invite, 11, true);
+        assert!(answer(&mut dialog, at(900), 491, "INVITE", 11, "").is_ok());
+        let again = [(902_240, Output::Refresh(RefreshBy::Invite)), (902_240, Output::Retry)];
+        let mut ladder = run(&mut dialog, at(1000));
+        ladder.sort_by_key(|(_, output)| *output == Output::Retry);
+        assert_eq!(ladder, again);
+        // Refused before a refresh is due, it is only the owner's to try again.
+        let mut dialog = uac(TIMED);
+        dialog.sent_request(Method::Invite, 11, true);
+        assert!(answer(&mut dialog, at(1), 491, "INVITE", 11, "").is_ok());
+        assert_eq!(run(&mut dialog, at(100)), [(3240, Output::Retry)]);
     }
 
     #[test]
