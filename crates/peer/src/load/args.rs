@@ -19,6 +19,8 @@ pub struct LoadArgs {
     pub rate: f64,
     /// How many calls.
     pub calls: u64,
+    /// How many calls must come to us before the run is over, whoever places them. `calls: 0` only answers.
+    pub awaits: u64,
     /// The number that is called.
     pub to: String,
     /// The number that calls.
@@ -48,6 +50,7 @@ impl LoadArgs {
             callee_listen: None,
             rate: 10.0,
             calls: 100,
+            awaits: 0,
             to: "+31201234567".into(),
             from: "+31209876543".into(),
             transport: Transport::Udp,

@@ -150,7 +150,7 @@ async fn schedule(
         progress.placed.store(placed, Ordering::Relaxed);
     }
     let deadline = world.clock.now() + args.mix.hold + args.mix.ring + args.mix.answer + args.patience;
-    while world.clock.now() < deadline && !tally.is_settled(placed) {
+    while world.clock.now() < deadline && !tally.is_settled(placed, args.awaits) {
         step(world, endpoints, &mut tally).await?;
     }
     let now = world.clock.now();

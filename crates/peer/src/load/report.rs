@@ -13,6 +13,8 @@ pub struct Report {
     pub answered: u64,
     /// Failed ends of calls by status or reason; those of the callee's side start with `callee: `.
     pub failed: BTreeMap<String, u64>,
+    /// Calls that were answered, held as long as planned and ended in order.
+    pub completed: u64,
     /// Calls that were cancelled as planned.
     pub cancelled: u64,
     /// Calls that came back to us, and how many of them went as planned.

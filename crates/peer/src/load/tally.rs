@@ -52,9 +52,9 @@ impl Tally {
         }
     }
 
-    /// Whether every placed call is over, and every call that came back too.
-    pub(super) fn is_settled(&self, placed: u64) -> bool {
-        self.ended >= placed && self.received_ended >= self.report.received
+    /// Whether every placed call is over, and every call that came to us or is awaited too.
+    pub(super) fn is_settled(&self, placed: u64, awaited: u64) -> bool {
+        self.ended >= placed && self.received_ended >= self.report.received.max(awaited)
     }
 
     /// The report.
@@ -88,6 +88,7 @@ impl Tally {
             (Side::Caller, Event::Ended(outcome)) => {
                 self.ended += 1;
                 self.progress.ended.store(self.ended, Ordering::Relaxed);
+                self.report.completed += u64::from(outcome == Outcome::Completed);
                 self.report.cancelled += u64::from(outcome == Outcome::Cancelled);
                 if !outcome.is_good() {
                     self.fail(outcome.to_string());
