@@ -23,6 +23,11 @@ use crate::mos::mos_x100;
 use crate::packet::{is_rtcp, read_rtp};
 use crate::reception::Reception;
 
+/// So many packets in a row from the very address that we send to make a side steady.
+const STEADY_PACKETS: u32 = 10;
+/// A side that is not heard for this long is steady no more.
+const STEADY_WITHIN: Duration = Duration::from_millis(150);
+
 /// Which of a side's two ports a packet came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
@@ -73,6 +78,8 @@ struct Side {
     remote: Option<RelayRemote>,
     latch: Latch,
     rtcp_learned: bool,
+    /// How many packets in a row came from the very address that its media goes to.
+    steady: u32,
     reception: Reception,
     figures: SideFigures,
     /// When it was last heard, or began to be listened for.
@@ -193,6 +200,18 @@ impl RelaySession {
         RelayFigures { ingress: self.ingress.figures(self.kind), egress: self.egress.figures(self.kind) }
     }
 
+    /// The address with which a side sends and receives RTP steadily, so that the shell may tie its socket to
+    /// it: cheaper, and deaf to strangers. `None` as soon as the side is not heard, since it may have moved
+    /// to another port; the socket must then be untied.
+    pub fn steady(&self, now: Instant, side: RelaySide) -> Option<SocketAddr> {
+        let side = match side {
+            RelaySide::Ingress => &self.ingress,
+            RelaySide::Egress => &self.egress,
+        };
+        let steady = side.steady >= STEADY_PACKETS && now.since(side.heard_at) <= STEADY_WITHIN;
+        side.remote.filter(|_| steady).map(|remote| remote.rtp)
+    }
+
     /// Where a side's media goes at present.
     pub fn remote(&self, side: RelaySide) -> Option<RelayRemote> {
         match side {
@@ -209,6 +228,7 @@ impl Side {
             remote: config.remote,
             latch: config.latch.map_or(Latch::Signalled, Latch::Open),
             rtcp_learned: false,
+            steady: 0,
             reception: Reception::default(),
             figures: SideFigures::default(),
             heard_at: now,
@@ -217,6 +237,7 @@ impl Side {
     }
 
     fn update(&mut self, now: Instant, config: SideConfig) {
+        self.steady = 0;
         let moved = config.remote != self.config.remote || config.latch != self.config.latch;
         if moved {
             self.remote = config.remote;
@@ -256,7 +277,10 @@ impl Side {
         self.figures.packets += 1;
         self.figures.bytes += bytes.len() as u64;
         self.heard_at = now;
-        Ok(self.close_latch(from))
+        let learned = self.close_latch(from);
+        let same = self.remote.is_some_and(|remote| remote.rtp == from);
+        self.steady = if same { self.steady.saturating_add(1) } else { 0 };
+        Ok(learned)
     }
 
     /// Whether a packet from there may be heard at all.
@@ -566,6 +590,31 @@ mod tests {
         assert_eq!(stream.events(), []);
         stream.0.handle_timeout(at(70_000));
         assert_eq!(stream.events(), [RelayEvent::Silent { id: ID, side: Ingress }]);
+    }
+
+    #[test]
+    fn a_side_is_steady_while_it_speaks_from_where_it_listens() {
+        let mut stream = Stream::new(entry());
+        let mut packet = |ms, from: &str| {
+            stream.0.received(at(ms), Ingress, Component::Rtp, addr(from), &RTP);
+            stream.0.steady(at(ms), Ingress)
+        };
+        for i in 0..9 {
+            assert_eq!(packet(i * 20, "192.0.2.1:4000"), None);
+        }
+        assert_eq!(packet(180, "192.0.2.1:4000"), Some(addr("192.0.2.1:4000")));
+        // Another port of the same address is heard, and shows that it is not steady.
+        assert_eq!(packet(200, "192.0.2.1:4444"), None);
+        for i in 11..20 {
+            assert_eq!(packet(i * 20, "192.0.2.1:4000"), None);
+        }
+        assert_eq!(packet(400, "192.0.2.1:4000"), Some(addr("192.0.2.1:4000")));
+        assert_eq!(stream.0.steady(at(550), Ingress), Some(addr("192.0.2.1:4000")));
+        assert_eq!(stream.0.steady(at(551), Ingress), None);
+        assert_eq!(stream.0.steady(at(400), Egress), None);
+        // So does the next offer.
+        stream.0.update(at(401), entry());
+        assert_eq!(stream.0.steady(at(401), Ingress), None);
     }
 
     #[test]

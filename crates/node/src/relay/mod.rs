@@ -79,6 +79,9 @@ impl SocketRelay {
                     session.update(now, entry);
                 }
                 if Arc::ptr_eq(&old.sockets, &sockets) {
+                    if let Some(shard) = self.shard(id) {
+                        shard.tell(Change::Untie(id));
+                    }
                     return Ok(());
                 }
                 self.hand_over(&mut entries, id, Installed { session, sockets });

@@ -1,7 +1,9 @@
 //! One relay thread: wait, receive, ask the machine, send.
 //!
 //! What a packet costs: one receive, one lock that nobody contests, one send. Each wake-up takes one reading
-//! of the clock for all its packets.
+//! of the clock for all its packets. A socket whose peer sends and receives steadily at one address is tied to
+//! it (`connect`), which spares the kernel a route look-up per packet; every packet is still sent to where
+//! the machine says, and a tied socket whose peer is not heard, or whose entry changes, is untied.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use env::{Clock, RelayId};
+use env::{Clock, RelayId, RelaySide};
 use machine::Instant;
-use media::Verdict;
+use media::{Component, Verdict};
 use rustix::event::{EventfdFlags, epoll, eventfd};
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvFlags, SendFlags, connect, connect_unspec, recv, recvfrom, send, sendto};
 
 use super::sockets::{Place, Sockets};
 use super::{Shared, SharedSession, lock};
@@ -25,6 +27,8 @@ use super::{Shared, SharedSession, lock};
 const EVENTS_MAX: usize = 512;
 /// A larger datagram is no RTP of ours.
 const PACKET_MAX: usize = 8 * 1024;
+/// More than this many packets cannot wait on a socket.
+const BACKLOG_MAX: usize = 4096;
 /// How often silence is looked for.
 const SWEEP: Duration = Duration::from_millis(250);
 /// What epoll says of the mailbox.
@@ -34,6 +38,8 @@ const MAILBOX: u64 = u64::MAX;
 pub(super) enum Change {
     /// Serve these sockets.
     Add(RelayId, SharedSession, Arc<Sockets>),
+    /// Its entry changed: its peers may be elsewhere now.
+    Untie(RelayId),
     /// Serve them no longer.
     Remove(RelayId),
     /// End.
@@ -95,6 +101,68 @@ impl Drop for Shard {
 struct Stream {
     session: SharedSession,
     sockets: Arc<Sockets>,
+    /// The peers that the RTP sockets are tied to.
+    ingress: Option<SocketAddr>,
+    egress: Option<SocketAddr>,
+}
+
+impl Stream {
+    /// The only address that this socket can hear, if it is tied.
+    fn tied(&self, place: Place) -> Option<SocketAddr> {
+        match (place.component(), place.side()) {
+            (Component::Rtcp, _) => None,
+            (Component::Rtp, RelaySide::Ingress) => self.ingress,
+            (Component::Rtp, RelaySide::Egress) => self.egress,
+        }
+    }
+
+    /// Receives one packet without waiting.
+    fn receive(&self, place: Place, buffer: &mut [u8]) -> rustix::io::Result<(usize, SocketAddr)> {
+        // Asking for the true length shows what did not fit.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let socket = self.sockets.at(place);
+        match self.tied(place) {
+            Some(from) => recv(socket, buffer, flags).map(|(_, length)| (length, from)),
+            None => {
+                let (_, length, from) = recvfrom(socket, buffer, flags)?;
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                Ok((length, from.ok_or(rustix::io::Errno::AFNOSUPPORT)?))
+            }
+        }
+    }
+
+    /// Sends a packet to where the machine says. A full buffer or a port that nobody listens on loses it, as
+    /// a network would.
+    fn send(&self, place: Place, to: SocketAddr, packet: &[u8]) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let socket = self.sockets.at(place);
+        if self.tied(place) == Some(to) {
+            // An error can be an ICMP message about an earlier packet, reported once instead of sending.
+            let _ = send(socket, packet, flags).or_else(|_| send(socket, packet, flags));
+        } else {
+            let _ = sendto(socket, packet, flags, &to);
+        }
+    }
+
+    /// Ties or unties a side's RTP socket; true if it is newly tied to `peer`.
+    fn tie(&mut self, side: RelaySide, peer: Option<SocketAddr>) -> bool {
+        let (place, tied) = match side {
+            RelaySide::Ingress => (Place::INGRESS_RTP, &mut self.ingress),
+            RelaySide::Egress => (Place::EGRESS_RTP, &mut self.egress),
+        };
+        if *tied == peer {
+            return false;
+        }
+        let socket = self.sockets.at(place);
+        *tied = None;
+        match peer {
+            Some(peer) => connect(socket, &peer).is_ok(),
+            None => {
+                let _ = connect_unspec(socket);
+                false
+            }
+        }
+    }
 }
 
 /// The thread's own side.
@@ -127,45 +195,43 @@ impl Worker {
             for event in &events {
                 match event.data.u64() {
                     MAILBOX => called = true,
-                    data => self.serve(now, data, &mut buffer),
+                    data => {
+                        self.serve(now, data, &mut buffer);
+                    }
                 }
             }
             if called && !self.take_mail() {
                 return;
             }
             if now >= sweep_at {
-                self.sweep(now);
+                self.sweep(now, &mut buffer);
                 sweep_at = now + SWEEP;
             }
         }
     }
 
-    /// Relays one packet of a socket that has some. A socket with more is served again in the next round,
-    /// after all others: a flood on one port takes no other call's turn.
-    fn serve(&self, now: Instant, data: u64, buffer: &mut [u8]) {
+    /// Relays one packet of a socket that has some; false if it had none. A socket with more is served again
+    /// in the next round, after all others: a flood on one port takes no other call's turn.
+    fn serve(&self, now: Instant, data: u64, buffer: &mut [u8]) -> bool {
         let place = Place::from_bits(data);
         let stream = usize::try_from(data >> 2).ok().and_then(|index| self.streams.get(index));
-        let Some(Some(stream)) = stream else { return };
-        // Asking for the true length shows what did not fit.
-        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        // An error here is an ICMP message about an earlier send, or a race: nothing to relay.
-        let Ok((_, length, Some(from))) = recvfrom(stream.sockets.at(place), &mut *buffer, flags) else {
-            return;
-        };
-        let (Some(packet), Ok(from)) = (buffer.get(..length), SocketAddr::try_from(from)) else { return };
+        let Some(Some(stream)) = stream else { return false };
+        // An error here is an ICMP message about an earlier packet, or a race: nothing to relay.
+        let Ok((length, from)) = stream.receive(place, buffer) else { return false };
+        let Some(packet) = buffer.get(..length) else { return true };
         let mut session = lock(&stream.session);
-        let Some(session) = session.as_mut() else { return };
+        let Some(session) = session.as_mut() else { return true };
         let verdict = session.received(now, place.side(), place.component(), from, packet);
         while let Some(event) = session.poll_event() {
             lock(&self.shared.events).push(event);
         }
-        let Verdict::Forward(to) = verdict else { return };
-        if self.shared.muted.load(Ordering::Relaxed) {
-            return;
+        // The lock is held while sending: once an update has returned, nothing goes to the old address.
+        if let Verdict::Forward(to) = verdict
+            && !self.shared.muted.load(Ordering::Relaxed)
+        {
+            stream.send(place.across(), to, packet);
         }
-        // A full buffer or a port that nobody listens on loses the packet, as a network would.
-        let _ =
-            sendto(stream.sockets.at(place.across()), packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to);
+        true
     }
 
     /// Does what the control side asked for; false when it asked to stop.
@@ -178,6 +244,7 @@ impl Worker {
         for change in changes {
             match change {
                 Change::Add(id, session, sockets) => self.add(id, session, sockets),
+                Change::Untie(id) => self.untie(id),
                 Change::Remove(id) => self.remove(id),
                 Change::Stop => return false,
             }
@@ -196,7 +263,7 @@ impl Worker {
             let _ = epoll::add(&self.poll, sockets.at(place), data, epoll::EventFlags::IN);
         }
         if let Some(slot) = self.streams.get_mut(index) {
-            *slot = Some(Stream { session, sockets });
+            *slot = Some(Stream { session, sockets, ingress: None, egress: None });
         }
         self.index.insert(id, index);
     }
@@ -212,14 +279,63 @@ impl Worker {
         }
     }
 
-    /// Lets every machine notice silence.
-    fn sweep(&self, now: Instant) {
-        for stream in self.streams.iter().flatten() {
-            if let Some(session) = lock(&stream.session).as_mut() {
-                session.handle_timeout(now);
-                while let Some(event) = session.poll_event() {
-                    lock(&self.shared.events).push(event);
+    fn untie(&mut self, id: RelayId) {
+        let index = self.index.get(&id).copied();
+        if let Some(Some(stream)) = index.and_then(|index| self.streams.get_mut(index)) {
+            stream.tie(RelaySide::Ingress, None);
+            stream.tie(RelaySide::Egress, None);
+        }
+    }
+
+    /// Lets every machine notice silence, and ties the sockets of those that are steady.
+    fn sweep(&mut self, now: Instant, buffer: &mut [u8]) {
+        for index in 0..self.streams.len() {
+            let Some(Some(stream)) = self.streams.get(index) else { continue };
+            let steady = match lock(&stream.session).as_mut() {
+                None => continue,
+                Some(session) => {
+                    session.handle_timeout(now);
+                    while let Some(event) = session.poll_event() {
+                        lock(&self.shared.events).push(event);
+                    }
+                    [RelaySide::Ingress, RelaySide::Egress].map(|side| (side, session.steady(now, side)))
                 }
+            };
+            for (side, peer) in steady {
+                self.settle(now, index, side, peer, buffer);
+            }
+        }
+    }
+
+    /// Ties a socket to a steady peer, or unties it.
+    fn settle(
+        &mut self,
+        now: Instant,
+        index: usize,
+        side: RelaySide,
+        peer: Option<SocketAddr>,
+        buffer: &mut [u8],
+    ) {
+        let tied =
+            self.streams.get_mut(index).and_then(Option::as_mut).is_some_and(|stream| stream.tie(side, peer));
+        if !tied {
+            return;
+        }
+        let place = match side {
+            RelaySide::Ingress => Place::INGRESS_RTP,
+            RelaySide::Egress => Place::EGRESS_RTP,
+        };
+        // What came before the tie may be a stranger's: it is read with its address.
+        let data = (index as u64) << 2 | place.bits();
+        for _ in 0..BACKLOG_MAX {
+            if !self.serve(now, data, buffer) {
+                break;
+            }
+        }
+        if let Some(Some(stream)) = self.streams.get_mut(index) {
+            match side {
+                RelaySide::Ingress => stream.ingress = peer,
+                RelaySide::Egress => stream.egress = peer,
             }
         }
     }

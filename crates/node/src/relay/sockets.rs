@@ -17,6 +17,10 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 pub(super) struct Place(u8);
 
 impl Place {
+    /// RTP towards the caller.
+    pub(super) const INGRESS_RTP: Place = Place(0);
+    /// RTP towards the callee.
+    pub(super) const EGRESS_RTP: Place = Place(2);
     /// All of them, in the order in which [`Sockets`] keeps them.
     pub(super) const ALL: [Place; 4] = [Place(0), Place(1), Place(2), Place(3)];
 

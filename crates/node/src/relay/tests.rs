@@ -251,3 +251,49 @@ fn silence_is_reported_by_the_thread() {
     world.relay.update(ID, world.entry).expect("same ports");
     assert_eq!(world.events(), [RelayEvent::Silent { id: ID, side: RelaySide::Ingress }]);
 }
+
+/// Until the relay hears `from` at its ingress; gives how many packets that took.
+fn packets_until_heard(world: &World, from: &UdpSocket) -> usize {
+    world.callee.rtp.set_read_timeout(Some(Duration::from_millis(20))).expect("timeout");
+    (1..=250)
+        .find(|_| {
+            world.clock.0.fetch_add(50_000_000, Ordering::SeqCst);
+            from.send_to(&rtp(99), world.entry.ingress.local).expect("send");
+            let mut buffer = [0; 100];
+            world.callee.rtp.recv(&mut buffer).is_ok_and(|_| buffer[3] == 99)
+        })
+        .expect("heard in the end")
+}
+
+/// A second of media, so that the caller's socket is tied to it.
+fn talk(world: &World) {
+    for sequence in 0..50 {
+        world.clock.0.fetch_add(20_000_000, Ordering::SeqCst);
+        world.caller.rtp.send_to(&rtp(sequence), world.entry.ingress.local).expect("send");
+        assert_eq!(receive(&world.callee.rtp).0, rtp(sequence));
+    }
+}
+
+#[test]
+fn a_steady_peer_that_goes_on_from_another_port_is_heard_again() {
+    let world = World::new();
+    talk(&world);
+    let elsewhere = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    // The first packet meets a tied socket; not heard, the peer is untied.
+    assert!(packets_until_heard(&world, &elsewhere) > 1);
+    // The twin: a peer that is not steady yet may change its port at will.
+    let world = World::new();
+    assert_eq!(packets_until_heard(&world, &elsewhere), 1);
+}
+
+#[test]
+fn a_steady_peer_that_signals_a_move_is_heard_and_served_there() {
+    let mut world = World::new();
+    talk(&world);
+    let moved = Peer::new();
+    world.entry.ingress.remote = Some(moved.remote());
+    world.relay.update(ID, world.entry).expect("same ports");
+    packets_until_heard(&world, &moved.rtp);
+    world.callee.rtp.send_to(&rtp(3), world.entry.egress.local).expect("send");
+    assert_eq!(receive(&moved.rtp).0, rtp(3));
+}
