@@ -97,7 +97,7 @@ impl Step<'_> {
         }
     }
 
-    fn admit(&mut self, epoch: Epoch, admit: &Admit) -> call::Outcome {
+    fn admit(&mut self, epoch: Epoch, admit: &Arc<Admit>) -> call::Outcome {
         if let Some(known) = self.state.invites.known(&admit.key) {
             return known;
         }
@@ -116,7 +116,7 @@ impl Step<'_> {
         };
         self.count(admit);
         self.state.invites.decide(&admit.key, self.call, None);
-        let record = CallRecord::admitted(self.call, self.home, epoch, Arc::new(admit.clone()), target);
+        let record = CallRecord::admitted(self.call, self.home, epoch, admit.clone(), target);
         self.state.slots.take(self.call, &record.slots);
         self.check_limits(&record);
         self.state.digest = self.state.digest.wrapping_add(digest::of_call(&record));
