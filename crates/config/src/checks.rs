@@ -171,17 +171,6 @@ fn deliveries(
         TargetSpec::Account(number) => usize::from(*number) > accounts,
         _ => false,
     };
-    if item.node.key_span_at(&["delivery", "targets"]).is_some() {
-        for (at, target) in targets.iter().enumerate().filter(|(_, target)| missing(target)) {
-            let span = item.node.span_at(&["delivery", "targets"], Some(at));
-            problems.error(
-                item.file,
-                &span,
-                format!("the trunk has no {target}"),
-                Some("add [[trunk.account]]".to_owned()),
-            );
-        }
-    }
     let leads_nowhere = targets.iter().all(missing);
     let has_number = loaded.items.iter().any(|other| {
         matches!(&other.resource, Resource::Number(number)

@@ -450,11 +450,11 @@ impl Textual for Peer {
     }
 }
 
-/// A status of our own, written as a number or as text.
+/// A status of our own, read as a number or as text, written as `TEXT` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Status(pub(crate) u16);
+pub(crate) struct Status<const TEXT: bool>(pub(crate) u16);
 
-impl Field for Status {
+impl<const TEXT: bool> Field for Status<TEXT> {
     fn read(node: &Node, sink: &mut Sink<'_, '_>) -> Option<Self> {
         let number = match &node.value {
             Value::Text(text) => text.parse().ok(),
@@ -470,7 +470,7 @@ impl Field for Status {
     }
 
     fn write(&self) -> Out {
-        Out::Text(self.0.to_string())
+        if TEXT { Out::Text(self.0.to_string()) } else { Out::Integer(i64::from(self.0)) }
     }
 }
 

@@ -148,7 +148,7 @@ impl Reader<'_> {
 
     /// `\uXXXX`, or two of them for a character beyond the first plane.
     fn unicode(&mut self) -> Result<char, Complaint> {
-        let start = self.at;
+        let start = self.at.saturating_sub("\\u".len());
         let wrong = |reader: &Self| (start..reader.at, "no such character");
         let first = self.four_digits().ok_or_else(|| wrong(self))?;
         let code = if (0xd800..0xdc00).contains(&first) {

@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use trunk::{FlowValue, Secret};
+use trunk::{FlowValue, Kind, Secret, Word};
 
 use crate::field::{Field, Sink, clip};
 use crate::load::Passwords;
@@ -53,7 +53,14 @@ impl<'t> Reader<'t, '_, '_, '_> {
         for entry in &self.table.entries {
             if !self.known.contains(&entry.key.as_str()) {
                 let place = if self.path.is_empty() { String::new() } else { format!("[{}]", self.path) };
-                self.sink.error(&entry.key_span, nearest::unknown_key(&entry.key, &place, &self.known));
+                let is_resource = self.path.is_empty() && Kind::from_word(&entry.key).is_some();
+                let complaint = if is_resource {
+                    let message = format!("`{}` belongs into a resource file", entry.key);
+                    Complaint::new(message, "which has no [node]")
+                } else {
+                    nearest::unknown_key(&entry.key, &place, &self.known)
+                };
+                self.sink.error(&entry.key_span, complaint);
             }
         }
     }

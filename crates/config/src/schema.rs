@@ -224,7 +224,7 @@ fn delivery<V: Visit>(it: &mut Delivery, v: &mut V) {
     v.field("after_progress", &mut it.after_progress);
     v.number("tries", &mut it.tries, 1..=10);
     v.field("caller_id", &mut it.caller_id);
-    let mut unmatched = Status(it.unmatched);
+    let mut unmatched = Status::<true>(it.unmatched);
     v.field("unmatched", &mut unmatched);
     it.unmatched = unmatched.0;
     v.field("max_duration", &mut it.max_duration);
@@ -245,7 +245,7 @@ fn redirect<V: Visit>(it: &mut Redirect, v: &mut V) {
 }
 
 fn answers<V: Visit>(it: &mut Answers, v: &mut V) {
-    let mut concurrent = it.concurrent.map(Status);
+    let mut concurrent = it.concurrent.map(Status::<false>);
     v.field("concurrent", &mut concurrent);
     it.concurrent = concurrent.map(|status| status.0);
     v.field("retry_after", &mut it.retry_after);
