@@ -172,6 +172,23 @@ fn pure_crates_touch_no_system() {
     assert_none(&wrong);
 }
 
+/// `peer` may be async, but only its shell and its cheap generator touch sockets and clocks.
+#[test]
+fn peers_touch_the_system_in_their_shell_alone() {
+    let mut wrong = Vec::new();
+    for file in source::below("crates/peer/src") {
+        if file.path.contains("/src/shell/") || file.path.contains("/src/strict/") {
+            continue;
+        }
+        for (line, word) in source::words(&file.product()) {
+            if ["UdpSocket", "TcpStream", "TcpListener", "fs", "thread", "SystemTime"].contains(&word) {
+                wrong.push(format!("{}:{line}: {word}", file.path));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
 #[test]
 fn crates_do_not_know_what_they_must_not() {
     let mut wrong = Vec::new();

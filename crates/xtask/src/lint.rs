@@ -16,7 +16,9 @@ pub fn run() -> Result<(), Failure> {
 
 /// The formatter agrees with every file.
 pub fn format() -> Result<(), Failure> {
-    Run::cargo("fmt").args(["--all", "--check"]).run()
+    Run::cargo("fmt").args(["--all", "--check"]).run()?;
+    // A workspace of its own.
+    Run::cargo("fmt").args(["--manifest-path", "tests/fuzz/Cargo.toml", "--check"]).run()
 }
 
 /// Clippy finds nothing, tests and benches included.
