@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use call::{CallId, Context, HomeId, Input, Phase, Secret};
+use cluster::Health;
 use env::{Datagrams, Listener};
 use machine::Rng;
 use media::{PortPool, PortRangeError};
@@ -141,6 +142,20 @@ impl NodeHandle {
         shared.ready.load(Ordering::Relaxed)
             && !shared.draining.load(Ordering::Relaxed)
             && shared.writable.load(Ordering::Relaxed)
+    }
+
+    /// Why new calls are not taken.
+    pub fn why_not_ready(&self) -> &'static str {
+        let shared = &self.shared;
+        if shared.draining.load(Ordering::Relaxed) {
+            return "the node drains";
+        }
+        match shared.cluster.cluster().health() {
+            Health::DiskFull => "the disk is full",
+            Health::CdrsPile => "too many call detail records wait to be written",
+            Health::Failed(_) => "the log has failed",
+            Health::Ready => "the node starts",
+        }
     }
 
     /// The replicated state's side of this node.
