@@ -1,5 +1,7 @@
 //! Parse, the fields a call needs, rewrite: an INVITE of 862 bytes. The bar is 1.5 µs.
 
+#![allow(missing_docs)] // criterion's macro makes a public function.
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

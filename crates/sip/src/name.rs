@@ -25,47 +25,47 @@ macro_rules! names {
         const LONG: &[(&[u8], Name)] = &[$(($long.as_bytes(), Name::$variant),)*];
         const COMPACT: [Name; 26] = {
             let mut table = [Name::Other; 26];
-            $($(table[($compact as u8 - b'a') as usize] = Name::$variant;)?)*
+            $($(table[($compact - b'a') as usize] = Name::$variant;)?)*
             table
         };
     };
 }
 
 names! {
-    Via = "Via", 'v';
-    From = "From", 'f';
-    To = "To", 't';
-    CallId = "Call-ID", 'i';
+    Via = "Via", b'v';
+    From = "From", b'f';
+    To = "To", b't';
+    CallId = "Call-ID", b'i';
     CSeq = "CSeq";
     MaxForwards = "Max-Forwards";
-    Contact = "Contact", 'm';
+    Contact = "Contact", b'm';
     Route = "Route";
     RecordRoute = "Record-Route";
-    ContentLength = "Content-Length", 'l';
-    ContentType = "Content-Type", 'c';
-    ContentEncoding = "Content-Encoding", 'e';
+    ContentLength = "Content-Length", b'l';
+    ContentType = "Content-Type", b'c';
+    ContentEncoding = "Content-Encoding", b'e';
     ContentDisposition = "Content-Disposition";
     ContentLanguage = "Content-Language";
     ContentId = "Content-ID";
     MimeVersion = "MIME-Version";
     Require = "Require";
     ProxyRequire = "Proxy-Require";
-    Supported = "Supported", 'k';
+    Supported = "Supported", b'k';
     Unsupported = "Unsupported";
     Allow = "Allow";
-    AllowEvents = "Allow-Events", 'u';
+    AllowEvents = "Allow-Events", b'u';
     Accept = "Accept";
     AcceptEncoding = "Accept-Encoding";
     AcceptLanguage = "Accept-Language";
-    AcceptContact = "Accept-Contact", 'a';
-    RejectContact = "Reject-Contact", 'j';
-    RequestDisposition = "Request-Disposition", 'd';
+    AcceptContact = "Accept-Contact", b'a';
+    RejectContact = "Reject-Contact", b'j';
+    RequestDisposition = "Request-Disposition", b'd';
     Authorization = "Authorization";
     ProxyAuthorization = "Proxy-Authorization";
     WwwAuthenticate = "WWW-Authenticate";
     ProxyAuthenticate = "Proxy-Authenticate";
     AuthenticationInfo = "Authentication-Info";
-    SessionExpires = "Session-Expires", 'x';
+    SessionExpires = "Session-Expires", b'x';
     MinSe = "Min-SE";
     Expires = "Expires";
     MinExpires = "Min-Expires";
@@ -78,7 +78,7 @@ names! {
     Timestamp = "Timestamp";
     UserAgent = "User-Agent";
     Server = "Server";
-    Subject = "Subject", 's';
+    Subject = "Subject", b's';
     Organization = "Organization";
     Priority = "Priority";
     Privacy = "Privacy";
@@ -90,14 +90,14 @@ names! {
     RemotePartyId = "Remote-Party-ID";
     Diversion = "Diversion";
     HistoryInfo = "History-Info";
-    Identity = "Identity", 'y';
-    IdentityInfo = "Identity-Info", 'n';
+    Identity = "Identity", b'y';
+    IdentityInfo = "Identity-Info", b'n';
     SessionId = "Session-ID";
-    ReferTo = "Refer-To", 'r';
-    ReferredBy = "Referred-By", 'b';
+    ReferTo = "Refer-To", b'r';
+    ReferredBy = "Referred-By", b'b';
     Replaces = "Replaces";
     Join = "Join";
-    Event = "Event", 'o';
+    Event = "Event", b'o';
     SubscriptionState = "Subscription-State";
     SipEtag = "SIP-ETag";
     SipIfMatch = "SIP-If-Match";

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::NameAddr;
-use crate::grammar::{rest, trim};
+use crate::grammar::{cut, rest, trim, trim_end};
 use crate::message::after_first_value;
 use crate::via::{Rport, Via};
 use crate::writer::{Writer, push_number};
@@ -38,7 +38,7 @@ pub fn response_to<'o>(
         let untagged = NameAddr::parse(header_value(line)).is_some_and(|to| !to.params.has(b"tag"));
         match to_tag.filter(|_| untagged) {
             None => _ = writer.line(line),
-            Some(tag) => _ = writer.line(line.trim_ascii_end()).tag(tag),
+            Some(tag) => _ = writer.line(trim_end(line)).tag(tag),
         }
     }
     writer.copy(request, Name::CallId).copy(request, Name::CSeq);
@@ -79,7 +79,7 @@ fn push_via(out: &mut Vec<u8>, via: &Via<'_>, others: &[u8], source: SocketAddr)
         out.extend_from_slice(via.raw);
     } else {
         let head = via.raw.len().saturating_sub(params.len());
-        out.extend_from_slice(via.raw.get(..head).unwrap_or_default().trim_ascii_end());
+        out.extend_from_slice(trim_end(cut(via.raw, 0, head)));
         for param in via.params.iter() {
             if param.name.eq_ignore_ascii_case(b"received") || param.name.eq_ignore_ascii_case(b"rport") {
                 continue;

@@ -71,7 +71,8 @@ fn getters(message: &Message<'_>) {
     for header in message.headers() {
         assert!(!header.name.is_empty());
         assert!(header.line.starts_with(header.name));
-        assert_eq!(header.value, header.value.trim_ascii());
+        let space = |b: Option<&u8>| b.is_some_and(|b| b" \t\r\n".contains(b));
+        assert!(!space(header.value.first()) && !space(header.value.last()));
         assert!(message.find(header.name).is_some());
     }
 }
