@@ -49,7 +49,7 @@ pub enum Passwords<'a> {
 }
 
 impl Passwords<'_> {
-    pub(crate) fn from_env(&self, name: &str) -> Result<Secret, Complaint> {
+    pub(crate) fn read_env(&self, name: &str) -> Result<Secret, Complaint> {
         match self {
             Passwords::Ignore => Ok(Secret::Keep),
             Passwords::Refuse => Err(refused("password_env")),
@@ -60,7 +60,7 @@ impl Passwords<'_> {
         }
     }
 
-    pub(crate) fn from_file(&self, path: &str) -> Result<Secret, Complaint> {
+    pub(crate) fn read_file(&self, path: &str) -> Result<Secret, Complaint> {
         match self {
             Passwords::Ignore => Ok(Secret::Keep),
             Passwords::Refuse => Err(refused("password_file")),

@@ -256,8 +256,8 @@ impl Visit for Reader<'_, '_, '_, '_> {
         let Some(text) = self.ruled(&entry.node, crate::rules::something) else { return };
         let read = match *form {
             "password" => Ok(Secret::Given(text)),
-            "password_env" => self.passwords.from_env(&text),
-            _ => self.passwords.from_file(&text),
+            "password_env" => self.passwords.read_env(&text),
+            _ => self.passwords.read_file(&text),
         };
         match read {
             Ok(secret) => *password = secret,

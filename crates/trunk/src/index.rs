@@ -1,5 +1,6 @@
 //! Look-up tables for the hot path, made from the resources and never stored.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -96,8 +97,8 @@ impl Index {
                 index.domains.insert(domain.to_ascii_lowercase(), tenant.name.clone());
             }
         }
-        index.v4.sort_by(|a, b| b.0.cmp(&a.0));
-        index.v6.sort_by(|a, b| b.0.cmp(&a.0));
+        index.v4.sort_by_key(|(length, _)| Reverse(*length));
+        index.v6.sort_by_key(|(length, _)| Reverse(*length));
         index
     }
 

@@ -8,6 +8,8 @@ mod country;
 mod delivery;
 mod destinations;
 mod failover;
+#[cfg(test)]
+mod fixture;
 mod headers;
 mod identity;
 mod index;
@@ -23,6 +25,8 @@ mod routing;
 mod secret;
 pub mod settings;
 mod target;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use access::{Asked, Identified};

@@ -344,7 +344,7 @@ impl Resources {
 
 fn put_in<T: PartialEq>(map: &mut BTreeMap<Name, Arc<T>>, name: Name, value: T) -> Change {
     match map.get(&name) {
-        Some(old) if **old == value => return Change::Unchanged,
+        Some(old) if **old == value => Change::Unchanged,
         Some(_) => {
             map.insert(name, Arc::new(value));
             Change::Changed
