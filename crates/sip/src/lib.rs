@@ -23,6 +23,7 @@
 //! ```
 
 mod address;
+mod body;
 mod error;
 mod fields;
 mod framer;
@@ -42,6 +43,7 @@ mod via;
 mod writer;
 
 pub use address::NameAddr;
+pub use body::{Part, Parts};
 pub use error::ParseError;
 pub use fields::{Contact, Credentials, MediaType, RAck, Reason, Refresher, SessionExpires};
 pub use framer::{Frame, FrameError, Framer};

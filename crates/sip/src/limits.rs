@@ -23,3 +23,9 @@ pub const VALUES_MAX: usize = 64;
 
 /// How many header lines an index holds without touching the heap.
 pub(crate) const HEADERS_INLINE: usize = 48;
+
+/// The most parts of a multipart body that are looked at.
+pub const PARTS_MAX: usize = 16;
+
+/// How deep parts of parts are followed.
+pub const PARTS_NESTED_MAX: usize = 3;

@@ -92,9 +92,7 @@ fn run<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
         test(value);
         Ok(())
     });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    assert!(result.is_ok(), "{result:?}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn getters(message: &Message<'_>) {
     black_box((message.max_forwards().is_ok(), message.content_length().is_ok(), message.expires().is_ok()));
     black_box((message.content_type().is_ok(), message.session_expires().is_ok(), message.min_se().is_ok()));
     black_box((message.rseq().is_ok(), message.rack().is_ok(), message.retry_after().is_ok()));
+    black_box((message.session_description(), message.parts().count()));
     black_box((message.reasons().count(), message.privacy().count(), message.has_token(Name::Require, b"x")));
     for name in [Name::Authorization, Name::ProxyAuthorization] {
         for credentials in message.credentials(name) {
