@@ -112,7 +112,7 @@ key = "stir.pem"
 certificate_url = "https://certs.example/banyan.pem"
 "#;
     let text = text + rest;
-    read(&text, Notation::Toml).unwrap()
+    read(&text, Notation::Toml).expect("a right file")
 }
 
 #[test]

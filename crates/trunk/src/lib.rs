@@ -2,6 +2,21 @@
 //!
 //! Pure policy over one snapshot of resources. It does not know who leads the cluster, reads no SIP bytes and no
 //! files: `config` parses, `cluster` counts, `call` answers.
+//!
+//! ```
+//! use trunk::{Gateway, Name, Party, Resource, Resources, SipTarget, Trunk};
+//!
+//! let name = |text| Name::new(text).expect("a name");
+//! let mut carrier = Gateway::new(name("carrier"));
+//! carrier.targets = vec![SipTarget::parse("sip:192.0.2.1").expect("a URI")];
+//! let mut resources = Resources::default();
+//! let set = vec![Resource::Trunk(Box::new(Trunk::new(name("pbx")))), Resource::Gateway(Box::new(carrier))];
+//! resources.apply(set).expect("nothing is named that does not exist");
+//!
+//! let party = Party::Trunk { name: name("pbx"), account: None };
+//! let plan = resources.plan(&party, "+31201234567", 7).expect("the carrier takes any number");
+//! assert_eq!(plan.targets[0].uri, "sip:+31201234567@192.0.2.1");
+//! ```
 
 mod access;
 mod country;
