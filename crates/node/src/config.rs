@@ -1,6 +1,6 @@
 //! What a node is told about itself.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -39,4 +39,25 @@ pub struct NodeConfig {
     pub pace: Pace,
     /// What strangers may take of us over streams.
     pub streams: StreamLimits,
+}
+
+impl NodeConfig {
+    /// A node that listens there, with the defaults of a node file for everything else.
+    pub fn new(id: NodeId, name: &str, listen: Vec<(Transport, SocketAddr)>) -> NodeConfig {
+        NodeConfig {
+            id,
+            name: name.to_owned(),
+            listen,
+            advertise: None,
+            domain: "localhost".to_owned(),
+            reject_unknown_sources: false,
+            media: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            media_advertise: None,
+            media_ports: 10_000..=20_000,
+            media_rest: Duration::from_secs(2),
+            times: Times::default(),
+            pace: Pace::default(),
+            streams: StreamLimits::default(),
+        }
+    }
 }

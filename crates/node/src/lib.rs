@@ -12,6 +12,7 @@ mod actor;
 mod calls;
 mod clock;
 mod config;
+pub mod disk;
 mod exposition;
 mod gate;
 mod invite;

@@ -4,6 +4,7 @@ mod network;
 mod resolve;
 mod runtime;
 
+use std::io;
 use std::sync::Arc;
 
 use env::{Clock, Disk, Entropy, Network, Relay, Spawn};
@@ -34,9 +35,8 @@ pub struct World {
 }
 
 impl World {
-    /// The operating system, with this disk and relay. Used inside a tokio runtime.
-    pub fn system(disk: Arc<dyn Disk>, relay: Arc<dyn Relay>) -> World {
-        let clock = Arc::new(SystemClock::start());
+    /// The operating system, with this clock, disk and relay. Used inside a tokio runtime.
+    pub fn system(clock: Arc<SystemClock>, disk: Arc<dyn Disk>, relay: Arc<dyn Relay>) -> World {
         World {
             spawn: Arc::new(TokioSpawn::new(clock.clone())),
             clock,
@@ -47,4 +47,12 @@ impl World {
             resolve: Arc::new(SystemResolve),
         }
     }
+}
+
+/// Raises the limit on open files to at least `wanted`, as far as the system allows; gives what holds then.
+///
+/// # Errors
+/// The system refuses to say or to set.
+pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
+    syscall::raise_open_files(wanted).map(|limit| limit.now)
 }

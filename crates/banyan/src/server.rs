@@ -1,0 +1,208 @@
+//! `banyan server`: one node in the foreground, from its file to its last goodbye.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::NodeFile;
+use config::node::{LogFormat, UnknownSources};
+use node::disk::FileDisk;
+use node::relay::SocketRelay;
+use node::world::{World, raise_open_files};
+use node::{Node, NodeConfig, NodeHandle, SystemClock};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::ServerArgs;
+use crate::failure::{Failure, Result};
+use crate::resources::read;
+
+/// A port pair rests so long between two calls that the last packets of the first have died.
+const MEDIA_REST: Duration = Duration::from_secs(2);
+/// Descriptors beyond those of media and streams: log, HTTP, SIP.
+const SPARE_FILES: u64 = 1_024;
+/// More relay threads than this have never paid.
+const RELAY_THREADS_MAX: usize = 8;
+
+/// Runs `banyan server`.
+pub fn server(args: &ServerArgs) -> Result {
+    let file = load(&args.config)?;
+    start_logging(&file);
+    let token = token(&file)?;
+    check_built(&file)?;
+    // Made outside the runtime's world: the relay's and the disk's threads outlive any task.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::No(format!("cannot start: {error}")))?;
+    runtime.block_on(run(&file, token, Duration::from_secs(args.drain)))
+}
+
+async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result {
+    let mut signals = Signals::new()?;
+    let config = settings(file);
+    check_files(&config);
+    let world = world(file)?;
+    let clock = world.clock.clone();
+    let node = Node::start(world, config).await.map_err(|error| Failure::No(error.to_string()))?;
+    let options =
+        api::Options { listen: file.http.listen, token, per_minute: file.http.rate_per_minute, clock };
+    let http = match api::serve(node.clone(), options) {
+        Ok(http) => http,
+        Err(error) => {
+            node.stop().await;
+            return Err(Failure::No(error.to_string()));
+        }
+    };
+    for (transport, at) in node.addresses() {
+        tracing::info!("SIP on {transport}://{at}");
+    }
+    tracing::info!("HTTP on http://{}; node {} is ready", http.local(), file.node.id);
+    let result = serve(&node, &mut signals, drain).await;
+    // HTTP goes first: nobody should ask a node that is gone.
+    drop(http);
+    node.stop().await;
+    result
+}
+
+/// Until a signal or a failure ends it.
+async fn serve(node: &NodeHandle, signals: &mut Signals, drain: Duration) -> Result {
+    tokio::select! {
+        biased;
+        () = signals.stop() => {}
+        why = node.cluster().failed() => return Err(Failure::No(why)),
+    }
+    tracing::info!(calls = node.calls(), "draining: no new calls; a second signal stops at once");
+    tokio::select! {
+        biased;
+        () = signals.stop() => tracing::warn!(calls = node.calls(), "stopped before its calls have ended"),
+        () = node.drain(drain) => tracing::info!("drained"),
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::No(format!("cannot hear signals: {error}")));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::info!("SIGHUP: nothing of the node file can be reloaded yet; resources come by `banyan apply`");
+                }
+            }
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<NodeFile> {
+    match config::read_node(&read(path)?) {
+        Ok((file, warnings)) => {
+            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            Ok(file)
+        }
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            Err(Failure::Said(2))
+        }
+    }
+}
+
+/// What the file may say and this release can't do yet.
+fn check_built(file: &NodeFile) -> Result {
+    let unbuilt = |what: &str| Err(Failure::Usage(format!("{what} is not built yet; leave it out")));
+    if file.cluster.as_ref().is_some_and(|cluster| cluster.peers.len() > 1) {
+        return unbuilt("a [cluster] of several nodes");
+    }
+    if !file.homes.is_empty() {
+        return unbuilt("[[home]]");
+    }
+    if file.sip.listen.iter().any(|listen| listen.transport == trunk::Transport::Tls) {
+        return unbuilt("tls:// in sip.listen");
+    }
+    Ok(())
+}
+
+fn start_logging(file: &NodeFile) {
+    use tracing_subscriber::EnvFilter;
+    // The libraries' own words are for their authors; an operator may ask for them by name.
+    let quiet = format!("ractor=warn,openraft=warn,{}", file.log.filter);
+    let filter = EnvFilter::try_new(&quiet).unwrap_or_else(|error| {
+        eprintln!("log.filter: {error}; \"info\" is used");
+        EnvFilter::new("ractor=warn,openraft=warn,info")
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match file.log.format {
+        LogFormat::Text => builder.with_target(false).with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn token(file: &NodeFile) -> Result<Option<String>> {
+    let Some(path) = &file.http.token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::No(format!("http.token_file {}: {error}", path.display())))?;
+    let token = text.trim().to_owned();
+    if token.is_empty() {
+        return Err(Failure::No(format!("http.token_file {}: it is empty", path.display())));
+    }
+    Ok(Some(token))
+}
+
+fn settings(file: &NodeFile) -> NodeConfig {
+    let listen: Vec<(trunk::Transport, SocketAddr)> =
+        file.sip.listen.iter().map(|it| (it.transport, it.address)).collect();
+    let mut config = NodeConfig::new(call::NodeId(file.node.id), file.node.name.as_str(), listen);
+    config.advertise = file.sip.advertise.as_ref().map(ToString::to_string);
+    config.domain = file.sip.domain.clone();
+    config.reject_unknown_sources = file.sip.unknown_sources == UnknownSources::Reject;
+    config.media = file.media.address;
+    config.media_advertise = file.media.advertise;
+    config.media_ports = file.media.ports.first..=file.media.ports.last;
+    config.media_rest = MEDIA_REST;
+    config
+}
+
+/// Raises the limit on open files to what the node may need, and says so where that fails.
+fn check_files(config: &NodeConfig) {
+    let ports = u64::from(config.media_ports.end().saturating_sub(*config.media_ports.start()));
+    let wanted = ports + config.streams.connections_max as u64 + SPARE_FILES;
+    match raise_open_files(wanted) {
+        Ok(now) if now >= wanted => {}
+        Ok(now) => {
+            tracing::warn!(now, wanted, "few open files are allowed: LimitNOFILE or `ulimit -n` raises it");
+        }
+        Err(error) => tracing::warn!(%error, "the limit on open files can't be read"),
+    }
+}
+
+fn world(file: &NodeFile) -> Result<World> {
+    let directory = &file.node.data_dir;
+    let disk = FileDisk::open(directory)
+        .map_err(|error| Failure::No(format!("node.data_dir {}: {error}", directory.display())))?;
+    let clock = Arc::new(SystemClock::start());
+    // One core is left to signalling.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.saturating_sub(1).clamp(1, RELAY_THREADS_MAX);
+    let relay = SocketRelay::start(threads, clock.clone())
+        .map_err(|error| Failure::No(format!("cannot start the media relay: {error}")))?;
+    Ok(World::system(clock, Arc::new(disk), Arc::new(relay)))
+}
