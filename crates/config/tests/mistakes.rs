@@ -123,6 +123,11 @@ fn a_bad_value_says_what_a_good_one_looks_like() {
     says(&trunk("limits = { hairpin = 3 }"), &["r.toml:3:22: hairpin = 3 is not from 1 to 2"]);
     says(&trunk("limits = { concurrent = -1 }"), &["r.toml:3:25: -1 is not from 0 to 4294967295"]);
     says(&trunk("access = { ports = [70000] }"), &["r.toml:3:21: 70000 is not from 0 to 65535"]);
+}
+
+#[test]
+fn a_value_outside_its_list_or_bounds_says_which_it_may_be() {
+    let trunk = |line: &str| format!("[[trunk]]\nname = \"x\"\n{line}\n");
     says(
         &trunk("media = { ports = \"20000-10000\" }"),
         &["r.toml:3:19: `20000-10000` is no range of ports (such as 10000-20000, the lower first)"],
