@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr3};
 
 use crate::grammar::{at, cut, is_space, is_token_byte, rest, skip_quoted, skip_space, trim};
 use crate::params::{Params, unquote};
@@ -42,7 +42,8 @@ impl<'a> NameAddr<'a> {
         }
         let close = open + memchr(b'>', rest(value, open))?;
         let uri = cut(value, open + 1, close);
-        if uri.is_empty() || uri.iter().any(|b| is_space(*b) || *b == b'<') {
+        // A fold is a CRLF and white space, so looking for the latter finds it.
+        if uri.is_empty() || memchr3(b' ', b'\t', b'<', uri).is_some() {
             return None;
         }
         let params = Params::parse(rest(value, close + 1))?;

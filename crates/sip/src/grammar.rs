@@ -209,6 +209,9 @@ pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
 /// The next value of a comma-separated list and what follows it; commas in quotes and in `<>` do not
 /// count (RFC 3261 §7.3.1). An unclosed quote or bracket makes the rest one value.
 pub(crate) fn split_value(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if memchr(b',', bytes).is_none() {
+        return (trim(bytes), None);
+    }
     let mut i = 0;
     loop {
         i = skip_while(bytes, i, |b| CLASS[usize::from(b)] & LIST == 0);
