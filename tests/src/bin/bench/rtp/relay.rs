@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::node::relay::SocketRelay;
+use node::relay::SocketRelay;
 use env::{Clock, Relay as _, RelayEntry, RelayId, RelayKind, RelayRemote, SideConfig};
 use machine::{Instant, WallTime};
 
