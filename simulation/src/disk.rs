@@ -141,7 +141,8 @@ impl MemDisk {
 impl Disk for MemDisk {
     fn list(&self) -> io::Result<Vec<FileEntry>> {
         let shared = self.lock();
-        let entry = |(name, bytes): (&String, &Vec<u8>)| FileEntry { name: name.clone(), len: bytes.len() as u64 };
+        let entry =
+            |(name, bytes): (&String, &Vec<u8>)| FileEntry { name: name.clone(), len: bytes.len() as u64 };
         Ok(shared.files.iter().map(entry).collect())
     }
 
@@ -217,7 +218,8 @@ impl Shared {
                 (cut.ok_or_else(|| io::ErrorKind::NotFound.into()), Vec::new())
             }
             DiskOp::Rename { from, to } => {
-                let moved = self.files.remove(&*from).map(|bytes| drop(self.files.insert(to.to_string(), bytes)));
+                let moved =
+                    self.files.remove(&*from).map(|bytes| drop(self.files.insert(to.to_string(), bytes)));
                 (moved.ok_or_else(|| io::ErrorKind::NotFound.into()), Vec::new())
             }
             DiskOp::Remove { file } => {

@@ -1,1 +1,20 @@
-//! simulation: see ARCHITECTURE.md.
+//! The world in a seed: whole production nodes, callers and callees in one thread and in virtual time, over a
+//! network, a disk and a relay in memory. One seed fixes everything; one seed per process.
+//!
+//! Nothing but tests and xtask uses this crate.
+
+mod disk;
+mod entropy;
+mod network;
+mod relay;
+mod time;
+mod trace;
+mod world;
+
+pub use disk::{DiskCounts, MemDisk};
+pub use entropy::{SeededEntropy, interpose};
+pub use network::{Handler, Latency, MemoryNetwork, Wire};
+pub use relay::MemoryRelay;
+pub use time::{VirtualClock, VirtualSpawn};
+pub use trace::Trace;
+pub use world::World;

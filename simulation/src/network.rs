@@ -1,0 +1,424 @@
+//! A network in memory: every datagram and every piece of a stream waits in one heap, ordered by its time of
+//! arrival and a seeded tie-break, so that no order of tasks can show through.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use env::{Batch, BoxFuture, Clock, Datagrams, Listener, Network, Outgoing, Stream};
+use machine::{Instant, Rng};
+use tokio::sync::Notify;
+
+use crate::time::VirtualClock;
+use crate::trace::Trace;
+
+/// How long a message is on its way, drawn between two bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// At least.
+    pub min: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+/// The network of a world.
+#[derive(Debug)]
+pub struct Wire {
+    state: Mutex<State>,
+    changed: Notify,
+    clock: Arc<VirtualClock>,
+    trace: Arc<Trace>,
+    latency: Latency,
+}
+
+#[derive(Default)]
+struct State {
+    rng: Option<Rng>,
+    sent: u64,
+    sockets: BTreeMap<SocketAddr, Receiver>,
+    listeners: BTreeMap<SocketAddr, Arc<Mutex<Backlog>>>,
+    ports: u16,
+    heap: BinaryHeap<Reverse<Flight>>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} sockets, {} on their way", self.sockets.len(), self.heap.len())
+    }
+}
+
+/// Takes what arrives at a socket.
+pub type Handler = Arc<dyn Fn(SocketAddr, &[u8]) + Send + Sync>;
+
+#[derive(Clone)]
+enum Receiver {
+    Queue(Arc<Mutex<Inbox>>),
+    Handler(Handler),
+}
+
+#[derive(Default)]
+struct Inbox {
+    datagrams: VecDeque<(SocketAddr, Bytes)>,
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Backlog {
+    streams: VecDeque<MemoryStream>,
+    waker: Option<Waker>,
+}
+
+/// Something on its way.
+struct Flight {
+    at: Instant,
+    tie: u64,
+    number: u64,
+    cargo: Cargo,
+}
+
+enum Cargo {
+    Datagram { from: SocketAddr, to: SocketAddr, bytes: Bytes },
+    Piece { pipe: Arc<Mutex<Pipe>>, bytes: Bytes },
+    End { pipe: Arc<Mutex<Pipe>> },
+}
+
+impl PartialEq for Flight {
+    fn eq(&self, other: &Flight) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Flight {}
+
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Flight) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flight {
+    fn cmp(&self, other: &Flight) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Flight {
+    const fn key(&self) -> (Instant, u64, u64) {
+        (self.at, self.tie, self.number)
+    }
+}
+
+/// One direction of a stream.
+#[derive(Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    ended: bool,
+    waker: Option<Waker>,
+    /// When the last piece arrives: a stream keeps its order.
+    last: Instant,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+impl Wire {
+    /// A network whose delays follow from `rng`.
+    pub fn new(clock: Arc<VirtualClock>, trace: Arc<Trace>, latency: Latency, rng: Rng) -> Arc<Wire> {
+        let state = State { rng: Some(rng), ports: 50_000, ..State::default() };
+        Arc::new(Wire { state: Mutex::new(state), changed: Notify::new(), clock, trace, latency })
+    }
+
+    /// Delivers what is due, for as long as the world lasts.
+    pub async fn run(self: Arc<Wire>) {
+        loop {
+            let next = lock(&self.state).heap.peek().map(|Reverse(flight)| flight.at);
+            let changed = self.changed.notified();
+            match next {
+                None => changed.await,
+                Some(at) => {
+                    tokio::select! {
+                        biased;
+                        () = changed => {}
+                        () = self.clock.sleep_until(at) => self.deliver(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&self) {
+        let now = self.clock.now();
+        loop {
+            let mut state = lock(&self.state);
+            if !state.heap.peek().is_some_and(|Reverse(flight)| flight.at <= now) {
+                return;
+            }
+            let Some(Reverse(flight)) = state.heap.pop() else { return };
+            match flight.cargo {
+                Cargo::Datagram { from, to, bytes } => {
+                    let receiver = state.sockets.get(&to).cloned();
+                    drop(state);
+                    self.trace.message(now, "got", from, to, &bytes);
+                    match receiver {
+                        Some(Receiver::Queue(inbox)) => {
+                            let mut inbox = lock(&inbox);
+                            inbox.datagrams.push_back((from, bytes));
+                            wake(&mut inbox.waker);
+                        }
+                        Some(Receiver::Handler(handler)) => handler(from, &bytes),
+                        None => {} // Nobody listens there; a real host would say so by ICMP.
+                    }
+                }
+                Cargo::Piece { pipe, bytes } => {
+                    let mut pipe = lock(&pipe);
+                    pipe.bytes.extend(bytes);
+                    wake(&mut pipe.waker);
+                }
+                Cargo::End { pipe } => {
+                    let mut pipe = lock(&pipe);
+                    pipe.ended = true;
+                    wake(&mut pipe.waker);
+                }
+            }
+        }
+    }
+
+    fn delay(&self, state: &mut State) -> (Instant, u64) {
+        let spread = self.latency.max.saturating_sub(self.latency.min).as_nanos() as u64;
+        let (extra, tie) = match state.rng.as_mut() {
+            Some(rng) => (rng.below(spread + 1), rng.next_u64()),
+            None => (0, 0),
+        };
+        (self.clock.now() + self.latency.min + Duration::from_nanos(extra), tie)
+    }
+
+    fn launch(&self, at_least: Instant, cargo: Cargo) -> Instant {
+        let mut state = lock(&self.state);
+        let (at, tie) = self.delay(&mut state);
+        let at = at.max(at_least);
+        state.sent += 1;
+        let number = state.sent;
+        state.heap.push(Reverse(Flight { at, tie, number, cargo }));
+        drop(state);
+        self.changed.notify_one();
+        at
+    }
+
+    /// Sends a datagram.
+    pub fn send(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        self.trace.message(self.clock.now(), "put", from, to, &bytes);
+        self.launch(Instant::ZERO, Cargo::Datagram { from, to, bytes });
+    }
+
+    /// Gives what arrives at an address to a handler.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub fn attach(&self, at: SocketAddr, handler: Handler) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        if state.sockets.contains_key(&at) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        state.sockets.insert(at, Receiver::Handler(handler));
+        Ok(())
+    }
+
+    /// Nobody listens at this address any more.
+    pub fn detach(&self, at: SocketAddr) {
+        lock(&self.state).sockets.remove(&at);
+    }
+
+    fn free_port(&self, at: SocketAddr) -> SocketAddr {
+        if at.port() != 0 {
+            return at;
+        }
+        let mut state = lock(&self.state);
+        state.ports += 1;
+        SocketAddr::new(at.ip(), state.ports)
+    }
+}
+
+/// The network as a node or a peer sees it.
+#[derive(Clone, Debug)]
+pub struct MemoryNetwork(pub Arc<Wire>);
+
+impl Network for MemoryNetwork {
+    fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
+        let at = self.0.free_port(at);
+        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let mut state = lock(&self.0.state);
+        if state.sockets.contains_key(&at) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        state.sockets.insert(at, Receiver::Queue(inbox.clone()));
+        Ok(Arc::new(MemorySocket { at, inbox, wire: self.0.clone() }))
+    }
+
+    fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        let at = self.0.free_port(at);
+        let backlog = Arc::new(Mutex::new(Backlog::default()));
+        let mut state = lock(&self.0.state);
+        if state.listeners.contains_key(&at) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        state.listeners.insert(at, backlog.clone());
+        Ok(Box::new(MemoryListener { at, backlog }))
+    }
+
+    fn dial(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let wire = self.0.clone();
+        let from = wire.free_port(from);
+        Box::pin(async move {
+            let (at, _) = wire.delay(&mut lock(&wire.state));
+            wire.clock.sleep_until(at).await;
+            let Some(backlog) = lock(&wire.state).listeners.get(&to).cloned() else {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            };
+            let (there, back) = (Arc::default(), Arc::default());
+            let near = MemoryStream::new(from, to, &back, &there, &wire);
+            let far = MemoryStream::new(to, from, &there, &back, &wire);
+            let mut backlog = lock(&backlog);
+            backlog.streams.push_back(far);
+            wake(&mut backlog.waker);
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
+
+struct MemorySocket {
+    at: SocketAddr,
+    inbox: Arc<Mutex<Inbox>>,
+    wire: Arc<Wire>,
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        self.wire.detach(self.at);
+    }
+}
+
+impl Datagrams for MemorySocket {
+    fn local(&self) -> SocketAddr {
+        self.at
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
+        let mut inbox = lock(&self.inbox);
+        if inbox.datagrams.is_empty() {
+            inbox.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        for (from, bytes) in inbox.datagrams.drain(..) {
+            batch.push(from, &bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn send(&self, datagrams: &[Outgoing]) -> usize {
+        for datagram in datagrams {
+            self.wire.send(self.at, datagram.to, datagram.bytes.clone());
+        }
+        datagrams.len()
+    }
+}
+
+struct MemoryListener {
+    at: SocketAddr,
+    backlog: Arc<Mutex<Backlog>>,
+}
+
+impl Listener for MemoryListener {
+    fn local(&self) -> SocketAddr {
+        self.at
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Stream>>> {
+        let mut backlog = lock(&self.backlog);
+        match backlog.streams.pop_front() {
+            Some(stream) => Poll::Ready(Ok(Box::new(stream))),
+            None => {
+                backlog.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+struct MemoryStream {
+    local: SocketAddr,
+    remote: SocketAddr,
+    incoming: Arc<Mutex<Pipe>>,
+    outgoing: Arc<Mutex<Pipe>>,
+    wire: Arc<Wire>,
+}
+
+impl MemoryStream {
+    fn new(
+        local: SocketAddr,
+        remote: SocketAddr,
+        incoming: &Arc<Mutex<Pipe>>,
+        outgoing: &Arc<Mutex<Pipe>>,
+        wire: &Arc<Wire>,
+    ) -> MemoryStream {
+        MemoryStream {
+            local,
+            remote,
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+            wire: wire.clone(),
+        }
+    }
+
+    fn launch(&self, cargo: Cargo) {
+        let last = lock(&self.outgoing).last;
+        let at = self.wire.launch(last + Duration::from_nanos(1), cargo);
+        lock(&self.outgoing).last = at;
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        self.launch(Cargo::End { pipe: self.outgoing.clone() });
+    }
+}
+
+impl Stream for MemoryStream {
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>> {
+        let mut pipe = lock(&self.incoming);
+        if pipe.bytes.is_empty() && !pipe.ended {
+            pipe.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = pipe.bytes.len().min(max);
+        into.extend(pipe.bytes.drain(..count));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write(&mut self, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire.trace.message(self.wire.clock.now(), "tcp", self.local, self.remote, bytes);
+        let bytes = Bytes::copy_from_slice(bytes);
+        let count = bytes.len();
+        self.launch(Cargo::Piece { pipe: self.outgoing.clone(), bytes });
+        Poll::Ready(Ok(count))
+    }
+}

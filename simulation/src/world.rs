@@ -1,0 +1,107 @@
+//! A world: one clock, one wire, one trace; nodes and peers are put into it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::{BoxFuture, Lane};
+use machine::Rng;
+use node::Resolve;
+use tokio::sync::Notify;
+
+use crate::disk::MemDisk;
+use crate::entropy::SeededEntropy;
+use crate::network::{Latency, MemoryNetwork, Wire};
+use crate::relay::MemoryRelay;
+use crate::time::{VirtualClock, VirtualSpawn};
+use crate::trace::Trace;
+
+/// A world in virtual time. Made inside a current-thread runtime that started paused.
+pub struct World {
+    /// Its clock.
+    pub clock: Arc<VirtualClock>,
+    /// Its network.
+    pub wire: Arc<Wire>,
+    /// What happened.
+    pub trace: Arc<Trace>,
+    rng: Rng,
+}
+
+/// How long a message is on its way: a local network with some queueing.
+const LATENCY: Latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
+/// How long a write takes to be durable.
+const SYNC: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+
+impl World {
+    /// The world that follows from `seed`.
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::from_u64(seed);
+        let clock = Arc::new(VirtualClock::start());
+        let trace = Arc::new(Trace::default());
+        let wire = Wire::new(clock.clone(), trace.clone(), LATENCY, rng.fork());
+        tokio::spawn(wire.clone().run());
+        World { clock, wire, trace, rng }
+    }
+
+    /// The seams of a node with this disk.
+    pub fn node(&mut self, disk: &MemDisk) -> node::World {
+        let bells = [Arc::new(Notify::new()), Arc::new(Notify::new())];
+        for (lane, bell) in [Lane::Log, Lane::Bulk].into_iter().zip(&bells) {
+            self.turn(disk, lane, bell.clone());
+        }
+        disk.on_submit(Arc::new(move |lane| match lane {
+            Lane::Log => bells[0].notify_one(),
+            Lane::Bulk => bells[1].notify_one(),
+        }));
+        node::World {
+            clock: self.clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(self.rng.fork())),
+            spawn: Arc::new(VirtualSpawn(self.clock.clone())),
+            network: Arc::new(MemoryNetwork(self.wire.clone())),
+            disk: Arc::new(disk.clone()),
+            relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone())),
+            resolve: Arc::new(Literals),
+        }
+    }
+
+    /// The seams of callers and callees.
+    pub fn peers(&self) -> peer::World {
+        peer::World {
+            clock: self.clock.clone(),
+            spawn: Arc::new(VirtualSpawn(self.clock.clone())),
+            network: Arc::new(MemoryNetwork(self.wire.clone())),
+        }
+    }
+
+    /// A generator of its own for a part of the world.
+    pub fn rng(&mut self) -> Rng {
+        self.rng.fork()
+    }
+
+    /// Lets a disk's lane work: each operation takes its drawn time.
+    fn turn(&mut self, disk: &MemDisk, lane: Lane, submitted: Arc<Notify>) {
+        let (disk, mut rng) = (disk.clone(), self.rng.fork());
+        tokio::spawn(async move {
+            loop {
+                let waits = submitted.notified();
+                if disk.waiting(lane) == 0 {
+                    waits.await;
+                    continue;
+                }
+                let spread = SYNC.1.saturating_sub(SYNC.0).as_nanos() as u64;
+                tokio::time::sleep(SYNC.0 + Duration::from_nanos(rng.below(spread))).await;
+                disk.step(lane);
+            }
+        });
+    }
+}
+
+/// Names that are addresses; all others have none.
+struct Literals;
+
+impl Resolve for Literals {
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>> {
+        let found: Option<IpAddr> = host.parse().ok();
+        Box::pin(async move { found.map(|ip| SocketAddr::new(ip, port)).into_iter().collect() })
+    }
+}
