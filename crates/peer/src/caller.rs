@@ -334,7 +334,8 @@ impl Caller {
             }
             (state, Happened::ByeAnswered(status)) => {
                 // 481 is right after glare: the far side's BYE ended the dialog first.
-                if !(200..300).contains(&status) && !(status == 481 && self.plan.allows_bye) {
+                let expected = (200..300).contains(&status) || (status == 481 && self.plan.allows_bye);
+                if !expected {
                     self.session.broke(Violation::UnexpectedResponse { status, method: "BYE" });
                 }
                 let cancelled = state == State::Cancelling;

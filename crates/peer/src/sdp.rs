@@ -167,8 +167,7 @@ fn read_attribute(value: &str, direction: &mut Direction, audio: Option<&mut Aud
         _ => {
             let map = value.strip_prefix("rtpmap:").and_then(|rest| rest.split_once(' '));
             if let (Some(audio), Some((payload, codec))) = (audio, map)
-                && codec.len() >= EVENTS.len()
-                && codec.as_bytes()[..EVENTS.len()].eq_ignore_ascii_case(EVENTS)
+                && codec.as_bytes().get(..EVENTS.len()).is_some_and(|name| name.eq_ignore_ascii_case(EVENTS))
             {
                 audio.events = payload.parse().ok();
             }

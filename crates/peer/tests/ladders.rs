@@ -79,8 +79,8 @@ impl Ladder {
 
 /// The value of a header.
 fn header<'a>(message: &'a str, name: &str) -> &'a str {
-    let line = message.lines().find(|line| line.starts_with(&format!("{name}: ")));
-    line.map(|line| &line[name.len() + 2..]).unwrap_or_else(|| panic!("{name} in {message}"))
+    let value = message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.expect("a header of this name")
 }
 
 /// A response of the node's to a request of ours.
