@@ -1,6 +1,6 @@
 //! What single tables can't show: names that are used twice or not at all, and settings that contradict each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -58,14 +58,13 @@ fn account_span(node: &Node, at: usize) -> Range<usize> {
 
 /// References that no resource of the set meets.
 pub(crate) fn unmet(loaded: &Loaded) -> Vec<Unmet> {
-    let is_there = |kind: Kind, name: &str| {
-        loaded.items.iter().any(|item| item.resource.kind() == kind && item.resource.name() == name)
-            || loaded.broken.iter().any(|(broken, known)| *broken == kind && known == name)
-    };
+    let mut there: BTreeSet<(Kind, &str)> =
+        loaded.items.iter().map(|item| (item.resource.kind(), item.resource.name())).collect();
+    there.extend(loaded.broken.iter().map(|(kind, name)| (*kind, name.as_str())));
     let mut found = Vec::new();
     for item in &loaded.items {
         for reference in item.resource.references() {
-            if !is_there(reference.kind, &reference.name) {
+            if !there.contains(&(reference.kind, reference.name.as_str())) {
                 let span = item.node.span_at(&reference.path, reference.item);
                 found.push(Unmet { file: item.file, span, kind: reference.kind, name: reference.name });
             }
@@ -93,12 +92,23 @@ pub(crate) fn report_unmet(unmet: &[Unmet], loaded: &Loaded, problems: &mut Prob
 
 /// Settings that contradict each other, and those that are hardly meant.
 pub(crate) fn resources(loaded: &Loaded, problems: &mut Problems<'_>) {
+    // Trunks with a number that has no delivery of its own.
+    let numbered: BTreeSet<&str> = loaded
+        .items
+        .iter()
+        .filter_map(|item| match &item.resource {
+            Resource::Number(number) if number.delivery.is_empty() => Some(number.trunk.as_str()),
+            _ => None,
+        })
+        .collect();
     for item in &loaded.items {
         match &item.resource {
             Resource::Trunk(trunk) => {
                 peak(item, problems);
                 proofs(item, &trunk.settings.access, !trunk.accounts.is_empty(), problems);
-                deliveries(item, &trunk.settings.delivery.targets, trunk.accounts.len(), loaded, problems);
+                if numbered.contains(trunk.name.as_str()) {
+                    deliveries(item, &trunk.settings.delivery.targets, trunk.accounts.len(), problems);
+                }
                 media_ports(item, trunk.settings.media.ports, loaded, problems);
             }
             Resource::Gateway(gateway) => {
@@ -160,30 +170,15 @@ fn proofs(item: &Item, access: &Access, has_accounts: bool, problems: &mut Probl
 }
 
 /// Numbers whose calls can't arrive.
-fn deliveries(
-    item: &Item,
-    targets: &[TargetSpec],
-    accounts: usize,
-    loaded: &Loaded,
-    problems: &mut Problems<'_>,
-) {
-    let missing = |target: &TargetSpec| match target {
+fn deliveries(item: &Item, targets: &[TargetSpec], accounts: usize, problems: &mut Problems<'_>) {
+    let is_missing = |target: &TargetSpec| match target {
         TargetSpec::Account(number) => usize::from(*number) > accounts,
         _ => false,
     };
-    let leads_nowhere = targets.iter().all(missing);
-    let has_number = loaded.items.iter().any(|other| {
-        matches!(&other.resource, Resource::Number(number)
-            if *number.trunk == *item.resource.name() && number.delivery.is_empty())
-    });
-    if leads_nowhere && has_number {
+    if targets.iter().all(is_missing) {
         let hint = "add [[trunk.account]] or delivery.targets".to_owned();
-        problems.warning(
-            item.file,
-            &item.name_span(),
-            "calls to its numbers have no target".to_owned(),
-            Some(hint),
-        );
+        let message = "calls to its numbers have no target".to_owned();
+        problems.warning(item.file, &item.name_span(), message, Some(hint));
     }
 }
 

@@ -307,6 +307,20 @@ fn fl4_a_limit_below_twice_the_peak_is_warned_of() {
 }
 
 #[test]
+fn numbers_without_a_target_are_warned_of() {
+    let text = |delivery: &str| {
+        format!("[[trunk]]\nname = \"x\"\n{delivery}\n[[number]]\ne164 = \"+31201234567\"\ntrunk = \"x\"\n")
+    };
+    says(
+        &text(""),
+        &[
+            "r.toml:2:8: warning: calls to its numbers have no target (add [[trunk.account]] or delivery.targets)",
+        ],
+    );
+    says(&text("delivery = { targets = [\"sip:pbx\"] }"), &[]);
+}
+
+#[test]
 fn trunks_that_an_address_cannot_tell_apart_are_warned_of() {
     let two = |second: &str| {
         format!(
