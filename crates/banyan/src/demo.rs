@@ -256,12 +256,7 @@ impl Stage {
             calls: command.calls,
             to: NUMBER.to_owned(),
             media: true,
-            mix: Mix {
-                ring: Duration::from_millis(50),
-                answer: Duration::from_millis(100),
-                hold,
-                ..Mix::default()
-            },
+            mix: Mix { answer: Duration::from_millis(100), hold, ..Mix::default() },
             ..LoadArgs::new(self.sip, self.carrier)
         }
     }
