@@ -5,9 +5,9 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use node::relay::SocketRelay;
 use env::{Clock, Relay as _, RelayEntry, RelayId, RelayKind, RelayRemote, SideConfig};
 use machine::{Instant, WallTime};
+use node::relay::SocketRelay;
 
 use super::generator::{EGRESS, INGRESS};
 use super::party::Party;
