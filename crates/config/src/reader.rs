@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use trunk::{FlowValue, Kind, Secret, Word};
 
-use crate::field::{Field, Sink, clip};
+use crate::field::{Field, Sink};
 use crate::load::Passwords;
 use crate::nearest;
 use crate::tree::{Entry, Node, Table, Value};
@@ -306,7 +306,7 @@ fn flow_value(node: &Node, depth: usize, sink: &mut Sink<'_, '_>) -> Option<Flow
             let read: Vec<_> = table
                 .entries
                 .iter()
-                .map(|entry| Some((clip(&entry.key), flow_value(&entry.node, depth + 1, sink)?)))
+                .map(|entry| Some((entry.key.clone(), flow_value(&entry.node, depth + 1, sink)?)))
                 .collect();
             read.into_iter().collect::<Option<_>>().map(FlowValue::Table)
         }
