@@ -276,6 +276,29 @@ fn a_trunk_without_networks_takes_any_source_that_authenticates() {
     assert_eq!(who(&resources, &Call { username: Some("bob"), ..CALL }), "challenge open");
 }
 
+/// An address that nothing bounds proves nothing, whatever `auth` lists.
+#[test]
+fn a_trunk_without_networks_is_never_known_by_address_or_prefix() {
+    let open = with_prefix(Trunk::new(name("open")), "12345678", OnBadPrefix::Challenge);
+    assert!(open.access.takes(AuthMethod::Address) && open.access.takes(AuthMethod::Prefix));
+    let resources = Set::new().trunk(open).build();
+    assert_eq!(who(&resources, &CALL), "challenge open");
+    assert_eq!(who(&resources, &Call { user: "12345678*+12066418000", ..CALL }), "challenge open");
+}
+
+#[test]
+fn a_tech_prefix_counts_only_where_auth_lists_it() {
+    let set = |auth: &[AuthMethod]| {
+        Set::new()
+            .trunk(with_prefix(with_auth(trunk("a", "10.0.0.5"), auth), "12345678", OnBadPrefix::Reject))
+            .build()
+    };
+    let call = Call { user: "12345678*+12066418000", ..CALL };
+    assert_eq!(who(&set(PREFIX), &call), "trunk a 9");
+    assert_eq!(who(&set(ADDRESS), &call), "trunk a 0");
+    assert_eq!(who(&set(DIGEST), &call), "challenge a");
+}
+
 /// KW11: credentials from outside the networks count for nothing.
 #[test]
 fn kw11_credentials_from_elsewhere_are_not_even_claims() {

@@ -62,6 +62,7 @@ fn a_resource_that_others_name_is_not_deleted() {
     // What only names itself is in nobody's way.
     resources.delete(Kind::Trunk, "a").unwrap();
     resources.delete(Kind::Tenant, "t").unwrap();
+    assert_eq!(resources.version, 5, "one apply and four deletions");
     let unknown = DeleteError::Unknown { kind: Kind::Tenant, name: "t".into() };
     assert_eq!(resources.delete(Kind::Tenant, "t"), Err(unknown));
 }

@@ -280,6 +280,14 @@ fn numbers_that_lead_in_a_circle_end() {
 }
 
 #[test]
+fn a_circle_adds_no_target_twice() {
+    let mut pbx = trunk("a", "10.0.0.0/24");
+    pbx.settings.delivery.targets = vec![spec("sip:127.0.0.2:5080"), spec("number:+31201234567")];
+    let resources = Set::new().trunk(pbx).number(number("+31201234567", "a")).build();
+    assert_eq!(uris(&plan(&resources, &from("a"), "+31201234567")), ["sip:+31201234567@127.0.0.2:5080"]);
+}
+
+#[test]
 fn a_number_may_have_a_delivery_of_its_own() {
     let mut own = number("+31201234567", "a");
     own.delivery = vec![spec("sip:reception@127.0.0.9"), spec("srv:example.net")];
@@ -336,6 +344,11 @@ fn kw5_malfunction_goes_on_and_busy_stops() {
     }
     assert_eq!(delivery.after(Outcome::NoAnswer, false), Next::NextTarget);
     assert_eq!(delivery.after(Outcome::Unreachable, false), Next::NextTarget);
+    // A 6xx ends every search, even where the list says otherwise (RFC 3261 §16.7 step 5).
+    let all = ["4xx", "5xx", "6xx"].into_iter().filter_map(crate::settings::StatusPattern::parse).collect();
+    let eager = Delivery { failover_on: all, stop_on: Vec::new(), ..Delivery::default() };
+    assert_eq!(eager.after(Outcome::Status(404), false), Next::NextTarget);
+    assert_eq!(eager.after(Outcome::Status(604), false), Next::Stop);
     // A code in both lists stops: the hunt-stop list is the narrower rule.
     let both =
         Delivery { stop_on: crate::settings::StatusPattern::parse("503").into_iter().collect(), ..delivery };
