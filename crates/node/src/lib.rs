@@ -18,6 +18,7 @@ mod gate;
 mod invite;
 mod metrics;
 mod node;
+mod ports;
 pub mod relay;
 mod remains;
 mod replica;

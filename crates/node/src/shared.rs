@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use ::media::{PortPair, PortPool};
 use bytes::Bytes;
 use call::{CallCommand, CallId, Change, Context, Epoch, Event, Flow, HomeId, Incarnation, Input};
-use call::{InviteKey, Outcome, Ports, Remains, TakePorts};
-use machine::{Instant, Rng};
+use call::{InviteKey, Outcome, Ports, Remains};
+use machine::Rng;
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
 use transport::{Counters, Outbox, Peer, Streams};
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     afterlife: Mutex<Afterlife>,
     gate: Mutex<Gate>,
     rng: Mutex<Rng>,
-    ports: Mutex<PortPool>,
+    pub(crate) ports: Mutex<PortPool>,
     sessions: Mutex<BTreeMap<u64, ActorRef<media::Msg>>>,
     supervisors: Mutex<BTreeMap<Name, ActorCell>>,
     root: OnceLock<ActorCell>,
@@ -345,25 +345,32 @@ impl Shared {
         if known.is_some() {
             return known;
         }
-        let number = self.session_numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        add(&self.metrics.media);
-        self.spawn_media(Session { call: id, number }, &party, false)
+        let session = self.session(id);
+        self.spawn_media(session, &party, 0)
     }
 
-    fn spawn_media(
+    /// A new media session's name.
+    pub(crate) fn session(&self, call: CallId) -> Session {
+        Session { call, number: self.session_numbers.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// Gives a media session an actor. `installed`: the streams that the relay has already, as bits.
+    pub(crate) fn spawn_media(
         self: &Arc<Shared>,
         session: Session,
         party: &Name,
-        renewed: bool,
+        installed: u16,
     ) -> Option<ActorRef<media::Msg>> {
         let supervisor = self.supervisor(party)?;
         let actor = MediaActor::new(self.clone());
         let (actor, _) =
-            ActorRuntime::spawn_linked_instant(None, actor, (session, renewed), supervisor).ok()?;
+            ActorRuntime::spawn_linked_instant(None, actor, (session, installed), supervisor).ok()?;
         if let Some(live) = lock(&self.calls).get_mut(session.call) {
             live.media = Some((session, actor.clone()));
         }
-        lock(&self.sessions).insert(session.number, actor.clone());
+        if lock(&self.sessions).insert(session.number, actor.clone()).is_none() {
+            add(&self.metrics.media);
+        }
         Some(actor)
     }
 
@@ -374,7 +381,9 @@ impl Shared {
             calls.get_mut(id).and_then(|live| Some((live.media.take()?.0, live.party.clone())))
         };
         if let Some((session, party)) = found {
-            self.spawn_media(session, &party, true);
+            let has = |index: &u8| self.world.relay.figures(session.stream(*index)).is_some();
+            let installed = (0..16u8).filter(has).fold(0, |set, index| set | 1u16 << index);
+            self.spawn_media(session, &party, installed);
         }
     }
 
@@ -411,7 +420,8 @@ impl Shared {
         !lock(&self.sessions).is_empty()
     }
 
-    fn release_ports(&self, ports: &[PortPair]) {
+    /// Ports rest.
+    pub(crate) fn release_ports(&self, ports: &[PortPair]) {
         if ports.is_empty() {
             return;
         }
@@ -434,6 +444,13 @@ impl Shared {
         };
         if let Some(live) = lock(&self.calls).get_mut(id) {
             live.ports = claimed;
+        }
+    }
+
+    /// A call has these ports until it gives them back or is gone.
+    pub(crate) fn hold_ports(&self, id: CallId, ports: Vec<PortPair>) {
+        if let Some(live) = lock(&self.calls).get_mut(id) {
+            live.ports = ports;
         }
     }
 
@@ -497,38 +514,5 @@ impl Shared {
                 tracing::warn!(call = %id, ?side, "one side is silent");
             }
         }
-    }
-}
-
-/// A call takes its ports while it begins.
-pub(crate) struct PortsOf<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) call: CallId,
-    pub(crate) now: Instant,
-}
-
-impl TakePorts for PortsOf<'_> {
-    fn take(&mut self, streams: usize) -> Option<Ports> {
-        let mut taken = Vec::with_capacity(streams * 2);
-        {
-            let mut pool = lock(&self.shared.ports);
-            while taken.len() < streams * 2 {
-                match pool.allocate(self.now) {
-                    Some(pair) => taken.push(pair),
-                    None => {
-                        taken.iter().for_each(|pair| pool.release(self.now, *pair));
-                        return None;
-                    }
-                }
-            }
-        }
-        let ports = Ports {
-            ingress: taken.iter().take(streams).map(|pair| pair.rtp()).collect(),
-            egress: taken.iter().skip(streams).map(|pair| pair.rtp()).collect(),
-        };
-        if let Some(live) = lock(&self.shared.calls).get_mut(self.call) {
-            live.ports = taken;
-        }
-        Some(ports)
     }
 }

@@ -7,10 +7,12 @@ use machine::Instant;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actor::media;
-use crate::shared::{PortsOf, Shared};
+use crate::ports::PortsOf;
+use crate::shared::Shared;
 
 /// What a call's actor is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "ractor puts every message into a box of its own")]
 pub(crate) enum Msg {
     /// Something happened.
     Input(Input),
@@ -70,8 +72,9 @@ impl Actor for CallActor {
         let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
         state.call = state.begin.take().map(|(context, begin)| match begin {
             Begin::Arrival(arrival) => {
-                let mut ports = PortsOf { shared: &self.shared, call: state.id, now };
-                Call::new(now, wall, context, state.id, *arrival, &mut ports)
+                let party = arrival.party.clone();
+                let mut ports = PortsOf::new(&self.shared, state.id, &party, &context, now);
+                Call::new(now, wall, context.clone(), state.id, *arrival, &mut ports)
             }
             Begin::Record(record) => {
                 if let Some(ports) = &record.admit.ports {

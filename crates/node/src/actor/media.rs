@@ -51,7 +51,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// The relay's name for a stream.
-    fn stream(self, index: u8) -> RelayId {
+    pub(crate) fn stream(self, index: u8) -> RelayId {
         RelayId(u64::from(index & 0xF) << 56 | self.number)
     }
 
@@ -64,18 +64,14 @@ impl Session {
 impl Actor for MediaActor {
     type Msg = Msg;
     type State = State;
-    /// The session, and whether a failed actor had it before.
-    type Arguments = (Session, bool);
+    /// The session, and the streams that the relay has already, as bits.
+    type Arguments = (Session, u16);
 
     async fn pre_start(
         &self,
         _: ActorRef<Msg>,
-        (session, renewed): (Session, bool),
+        (session, installed): (Session, u16),
     ) -> Result<State, ActorProcessingErr> {
-        // A successor finds the entries in the relay, under the same names.
-        let installed = |index: &u8| self.shared.world.relay.figures(session.stream(*index)).is_some();
-        let streams = if renewed { 0..16u8 } else { 0..0 };
-        let installed = streams.filter(installed).fold(0, |set, index| set | 1u16 << index);
         Ok(State { session, installed })
     }
 
@@ -93,12 +89,11 @@ impl Actor for MediaActor {
 }
 
 impl MediaActor {
-    fn set(&self, state: &mut State, index: u8, entry: RelayEntry) {
-        let id = state.session.stream(index);
-        let known = state.installed & 1 << (index & 0xF) != 0;
-        let relay = &self.shared.world.relay;
-        let done = if known { relay.update(id, entry) } else { relay.install(id, entry) };
-        match done {
+    fn set(&self, state: &mut State, index: u8, mut entry: RelayEntry) {
+        // The call speaks of the address that peers see; the socket has the one that is bound.
+        entry.ingress.local.set_ip(self.shared.config.media);
+        entry.egress.local.set_ip(self.shared.config.media);
+        match self.shared.world.relay.update(state.session.stream(index), entry) {
             Ok(()) => state.installed |= 1 << (index & 0xF),
             Err(error) => {
                 add(&self.shared.metrics.media_failed);
