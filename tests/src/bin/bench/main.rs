@@ -9,6 +9,7 @@ mod generator;
 mod load;
 mod overload;
 mod report;
+mod rtp;
 mod signalling;
 mod subject;
 mod system;
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["generate", rest @ ..] => generator::main(rest),
         ["flood", rest @ ..] => overload::main(rest),
+        ["rtp", rest @ ..] => rtp::Options::parse(rest).and_then(|options| rtp::run(&options)),
+        ["rtp-generate", rest @ ..] => rtp::role(rtp::generator::main(rest)),
+        ["rtp-relay", rest @ ..] => rtp::role(rtp::relay::main(rest)),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -74,6 +78,8 @@ fn main() -> ExitCode {
     }
 }
 
-const USAGE: &str = "usage: cargo xtask bench [signalling] [--rates 500,2000] [--seconds 8] [--rounds 3] \
-[--parts cost,maximum,memory,overload] [--only banyan|kamailio]
-example: cargo xtask bench --parts cost --rounds 5";
+const USAGE: &str = "usage: cargo xtask bench                measures everything
+       cargo xtask bench signalling [--rates 500,2000] [--seconds 8] [--rounds 3]
+                                    [--parts cost,maximum,memory,overload] [--only banyan|kamailio]
+       cargo xtask bench rtp [--calls 200,500] [--rounds 3] [--seconds 5]
+example: cargo xtask bench signalling --parts cost --rounds 5";
