@@ -25,6 +25,8 @@ mod replica;
 mod shared;
 mod stateless;
 mod switch;
+#[cfg(test)]
+mod tests;
 mod wheel;
 pub mod world;
 

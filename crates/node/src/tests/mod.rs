@@ -1,0 +1,7 @@
+//! A whole node on loopback sockets, with a caller and a callee that are plain sockets.
+
+mod bench;
+mod failure;
+mod switch;
+
+pub(crate) use bench::{Bench, Peer};
