@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str;
 use std::sync::Arc;
 
+use dialog::SessionHeaders;
 use machine::WallTime;
 use sip::{Message, Name as Header, NameAddr};
 use trunk::settings::{MediaMode, Settings};
@@ -13,6 +14,7 @@ use trunk::{Caller, Given, Name, Party, Plan, Received, Resources};
 use crate::cdr::Facts;
 use crate::context::Context;
 use crate::io::{Arrival, TakePorts};
+use crate::leg::session_policy;
 use crate::record::{Admit, InviteKey, Ports};
 use crate::reject::{self, Answer};
 use crate::route;
@@ -22,7 +24,15 @@ pub(crate) enum Screened {
     /// Ask a quorum to let it in.
     Admit(Arc<Admit>),
     /// Refuse it, with a CDR.
-    Refuse(Facts, Option<Name>, InviteKey, Answer),
+    Refuse(Box<Refused>),
+}
+
+/// Why an arrival is refused, and what its CDR will say.
+pub(crate) struct Refused {
+    pub key: InviteKey,
+    pub tenant: Option<Name>,
+    pub facts: Facts,
+    pub answer: Answer,
 }
 
 /// At most this much of an INVITE is kept; larger ones get 513.
@@ -38,20 +48,22 @@ pub(crate) fn screen(
     let message = arrival.invite.view();
     let mut facts = Facts::default();
     let key = route::invite_key(&context.secret, &message).unwrap_or(InviteKey { dialog: 0, branch: 0 });
-    let tenant = tenant(&context.resources, &arrival.party);
-    match examine(context, &message, arrival, &mut facts) {
-        Err(answer) => Screened::Refuse(facts, tenant, key, answer),
-        Ok(asked) => {
-            let taken = match asked.streams {
-                0 => None,
-                streams => match ports.take(streams) {
-                    Some(ports) => Some(ports),
-                    None => return Screened::Refuse(facts, tenant, key, reject::no_ports()),
-                },
-            };
-            Screened::Admit(Arc::new(admit(wall, arrival, key, facts, asked, taken)))
-        }
-    }
+    let refused = |facts, answer| {
+        let tenant = tenant(&context.resources, &arrival.party);
+        Screened::Refuse(Box::new(Refused { key, tenant, facts, answer }))
+    };
+    let asked = match examine(context, &message, arrival, &mut facts) {
+        Ok(asked) => asked,
+        Err(answer) => return refused(facts, answer),
+    };
+    let taken = match asked.streams {
+        0 => None,
+        streams => match ports.take(streams) {
+            Some(ports) => Some(ports),
+            None => return refused(facts, reject::no_ports()),
+        },
+    };
+    Screened::Admit(Arc::new(admit(wall, arrival, key, facts, asked, taken)))
 }
 
 /// What an examined INVITE asks for.
@@ -114,8 +126,17 @@ fn examine(
     facts.presented = Some(caller.number.clone()).filter(|number| !number.is_empty());
     let plan =
         resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
+    check_session(message, settings)?;
     let streams = streams(message, settings, &plan, resources)?;
     Ok(Asked { plan, caller, streams })
+}
+
+/// Whether what the INVITE wants of session timers can be served (RFC 4028 §9). When the callee answers it would
+/// be too late to say no.
+fn check_session(message: &Message<'_>, settings: Option<&Settings>) -> Result<(), Answer> {
+    let session = SessionHeaders::of(message).map_err(dialog::Reject::from);
+    let session = session.and_then(|headers| session_policy(settings).answer(&headers));
+    session.map(drop).map_err(|reject| reject::session(&reject))
 }
 
 /// The called user, without the tech prefix; the whole URI where it has no user (a service URN).
@@ -132,7 +153,8 @@ fn streams(
     plan: &Plan,
     resources: &Resources,
 ) -> Result<usize, Answer> {
-    let anchored = anchors(settings) || plan.targets.iter().any(|t| anchors(self::settings(resources, &t.party)));
+    let anchored =
+        anchors(settings) || plan.targets.iter().any(|t| anchors(self::settings(resources, &t.party)));
     if message.body().is_empty() {
         // A delayed offer: one stream is what the callee will most likely offer (RFC 3264).
         return Ok(usize::from(anchored));

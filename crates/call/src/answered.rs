@@ -3,56 +3,71 @@
 use bytes::Bytes;
 use dialog::{Answered, InDialog};
 use machine::{Instant, Machine, WallTime};
-use sip::{Method, OwnedMessage};
+use sip::{Message, Method, OwnedMessage};
 use transaction::{Answer2xx, ServerInput};
 
 use crate::admission::settings;
 use crate::attempt::is_sdp;
-use crate::call::{Call, CallTimer, Legs, Stage, Waiting};
+use crate::call::{Call, CallTimer, Stage, Waiting};
 use crate::cdr::HangupBy;
 use crate::exchange::Kind;
-use crate::fading::Fading;
 use crate::io::{Event, Output};
-use crate::leg::Leg;
+use crate::leg::{Leg, Legs};
 use crate::media::RelaySdp;
 use crate::message::INVITE_CSEQ;
 use crate::record::{CallCommand, Change, Confirm, Flow, Side};
-use crate::reject;
+use crate::reject::{self, Answer};
 use crate::route;
 use crate::setup::{AttemptLeg, Verdict};
 
 impl Call {
     /// A 2xx to the attempt's INVITE. The first one wins; the callee repeats it until it is acknowledged.
-    pub(crate) fn answered(&mut self, now: Instant, wall: WallTime, message: &OwnedMessage, flow: Flow) {
-        if self.stage != Stage::Trying {
+    pub(crate) fn answered(&mut self, now: Instant, wall: WallTime, message: OwnedMessage, flow: Flow) {
+        let Some(setup) = self.setup.as_mut() else { return };
+        let Some(attempt) = setup.attempt.as_mut() else { return };
+        if self.stage == Stage::Ending || attempt.failure.is_some() {
+            // Too late: it was given up for another target, or the call is over. ACK and BYE follow the commit.
+            attempt.failure = Some(Some(Box::new(message)));
             return;
         }
-        let view = message.view();
-        if self.setup.as_ref().is_some_and(|setup| setup.cancelled) {
+        if self.stage != Stage::Trying {
+            return; // Answered already: another fork's turn comes when it repeats its 2xx.
+        }
+        if setup.cancelled {
             // CANCEL and 200 crossed: the callee gets ACK and BYE once the end is committed (RFC 3261 §9.1).
             return self.undo_answer(now, wall, message, reject::cancelled(), HangupBy::Caller);
         }
-        let Some((index, Answered::Success)) = self.take_early(now, &view) else { return };
-        let delayed = self.setup.as_ref().is_some_and(|setup| setup.invite.view().body().is_empty());
-        let ours = if is_sdp(&view) {
-            match self.describe(Side::Ingress, view.body(), delayed) {
-                Ok(body) => body,
-                Err(_) => {
-                    let answer = reject::Answer::new(502, "the callee's session description is unusable");
-                    return self.undo_answer(now, wall, message, answer, HangupBy::System);
-                }
+        let view = message.view();
+        if !may_answer(attempt, &view) {
+            setup.held = Some(Box::new((message, flow)));
+            return;
+        }
+        let broken = |text| Answer::new(502, text);
+        let index = match self.take_early(now, &view).map(|early| (early.index, early.answered)) {
+            Some((index, Answered::Success)) => index,
+            Some(_) => return,
+            None => {
+                let answer = broken("the callee's answer opens no dialog");
+                return self.undo_answer(now, wall, message, answer, HangupBy::System);
             }
-        } else {
-            Bytes::copy_from_slice(view.body())
         };
-        if self.join(now, index, &view, flow, ours.clone()).is_none() {
-            let answer = reject::Answer::new(502, "the callee's answer opens no dialog");
+        let delayed = self.setup.as_ref().is_some_and(|setup| setup.invite.view().body().is_empty());
+        let ours = match is_sdp(&view) {
+            true => self.describe(Side::Ingress, view.body(), delayed),
+            false => Ok(Bytes::copy_from_slice(view.body())),
+        };
+        let Ok(ours) = ours else {
+            let answer = broken("the callee's session description is unusable");
+            return self.undo_answer(now, wall, message, answer, HangupBy::System);
+        };
+        if self.join(now, index, &view, flow, ours, delayed).is_none() {
+            let answer = broken("the callee's answer opens no dialog");
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
         }
         self.stage = Stage::Confirming;
         self.timers.clear(CallTimer::Ring);
-        self.write_ok(&view, &ours);
-        self.propose_confirm(wall, view.status().unwrap_or(200), delayed);
+        self.write_ok(&view);
+        self.propose_confirm(now, wall, view.status().unwrap_or(200), delayed);
     }
 
     /// Makes both legs out of the winning fork.
@@ -60,58 +75,58 @@ impl Call {
         &mut self,
         now: Instant,
         index: usize,
-        response: &sip::Message<'_>,
+        response: &Message<'_>,
         flow: Flow,
         ours: Bytes,
+        delayed: bool,
     ) -> Option<()> {
         let setup = self.setup.as_mut()?;
-        let caller_sdp = Bytes::copy_from_slice(setup.invite.view().body());
         let attempt = setup.attempt.as_mut()?;
+        let sent = Bytes::copy_from_slice(attempt.invite.as_ref()?.view().body());
         if index >= attempt.early.len() {
             return None;
         }
-        let mut ingress = attempt.early.remove(index);
         let egress = attempt.forks.take_winner()?;
-        let offer = sip::Message::parse(&attempt.invite, sip::Framing::Datagram).ok()?;
-        let sent = Bytes::copy_from_slice(offer.body());
+        let mut ingress = attempt.early.swap_remove(index);
         ingress.responded(now, Method::Invite, 200, !ours.is_empty());
-        let remote_sdp = Bytes::copy_from_slice(response.body());
+        let leg = |dialog, flow, local_sdp, remote: &[u8]| Leg {
+            dialog,
+            flow,
+            local_sdp,
+            remote_sdp: Bytes::copy_from_slice(remote),
+            latched: None,
+        };
         self.legs = Some(Box::new(Legs {
-            ingress: Leg {
-                dialog: ingress,
-                flow: setup.flow,
-                local_sdp: ours,
-                remote_sdp: caller_sdp,
-                latched: None,
-            },
-            egress: Leg { dialog: egress, flow, local_sdp: sent, remote_sdp, latched: None },
+            ingress: leg(ingress, setup.flow, ours, setup.invite.view().body()),
+            egress: leg(egress, flow, sent, response.body()),
+            delayed,
         }));
+        self.media.early = None;
         Some(())
     }
 
     /// Writes the caller's 200; it waits for the commit.
-    fn write_ok(&mut self, response: &sip::Message<'_>, body: &Bytes) {
+    fn write_ok(&mut self, response: &Message<'_>) {
         let (Some(setup), Some(legs)) = (self.setup.as_ref(), self.legs.as_ref()) else { return };
         let state = legs.ingress.dialog.state();
         let mut extra = Vec::new();
         if let Some(session) = &state.session {
             session.write_answer(&mut extra, state.peer.timer);
         }
-        let body = Some(&body[..]).filter(|body| !body.is_empty());
-        let tag = state.local_tag.as_bytes();
+        let (tag, body) = (state.local_tag.as_bytes(), &legs.ingress.local_sdp);
         let bytes = self.relayed_response(&setup.invite.view(), setup.flow, response, tag, &extra, body);
         if let Some(setup) = self.setup.as_mut() {
             setup.ok = Some(bytes);
         }
     }
 
-    fn propose_confirm(&mut self, wall: WallTime, status: u16, delayed_offer: bool) {
+    fn propose_confirm(&mut self, now: Instant, wall: WallTime, status: u16, delayed_offer: bool) {
         let (Some(legs), Some(setup)) = (self.legs.as_ref(), self.setup.as_ref()) else { return };
         let confirm = Confirm {
             attempt: setup.attempt.as_ref().map_or(0, |attempt| attempt.number),
             status,
-            ingress: legs.ingress.state(),
-            egress: legs.egress.state(),
+            ingress: legs.ingress.state(now, wall),
+            egress: legs.egress.state(now, wall),
             delayed_offer,
             answered_at: wall,
         };
@@ -123,12 +138,12 @@ impl Call {
         &mut self,
         now: Instant,
         wall: WallTime,
-        message: &OwnedMessage,
-        answer: reject::Answer,
+        message: OwnedMessage,
+        answer: Answer,
         by: HangupBy,
     ) {
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
-            attempt.failure = Some(Some(message.clone()));
+            attempt.failure = Some(Some(Box::new(message)));
         }
         self.conclude(now, wall, Verdict::Ours(answer), by);
     }
@@ -144,10 +159,28 @@ impl Call {
             self.timers.set(CallTimer::MaxDuration, now + max);
         }
         self.relay_answered();
-        let delayed = self.setup.as_ref().is_some_and(|setup| setup.invite.view().body().is_empty());
+        let Some(legs) = self.legs.as_ref() else { return };
+        let (delayed, gone) = (legs.delayed, legs.ingress.dialog.is_ended());
+        let Some(setup) = self.setup.as_mut() else { return };
+        setup.ack_owed = delayed;
         if !delayed {
-            self.acknowledge_callee(now, None);
+            self.acknowledge_callee(&[]);
         }
+        if gone {
+            // The caller's BYE overtook the commit: its INVITE gets 487 instead of an answer (RFC 3261 §15.1.2).
+            if let Some(setup) = self.setup.as_mut() {
+                setup.verdict = Some(Verdict::Ours(reject::cancelled()));
+            }
+        } else {
+            self.send_ok(now);
+        }
+        if let Some(hangup) = self.hangup_wanted.take() {
+            self.hang_up(now, wall, *hangup);
+        }
+    }
+
+    /// The caller's 200, repeated until its ACK.
+    fn send_ok(&mut self, now: Instant) {
         let times = self.times();
         let Some(setup) = self.setup.as_mut() else { return };
         let Some(ok) = setup.ok.take() else { return };
@@ -156,14 +189,15 @@ impl Call {
         // The transaction has just sent it; this one only repeats it.
         let _first = answer.poll_output();
         setup.answer = Some(answer);
-        self.pump_setup(now);
-        if let Some((reason, by)) = self.hangup_wanted.take() {
-            self.hang_up(now, wall, &reason, by, None);
-        }
+        setup.responded = true;
+        self.pump_setup();
     }
 
     /// Tells the relay what both legs agreed on.
     pub(crate) fn relay_answered(&mut self) {
+        if self.media.ports.is_none() {
+            return;
+        }
         let Some(legs) = self.legs.as_ref() else { return };
         let (a, b) = (legs.ingress.remote_sdp.clone(), legs.egress.remote_sdp.clone());
         let (a_flow, b_flow) = (legs.ingress.flow, legs.egress.flow);
@@ -171,41 +205,50 @@ impl Call {
     }
 
     /// ACK to the callee's 2xx; with the caller's answer, where the callee made the offer.
-    pub(crate) fn acknowledge_callee(&mut self, now: Instant, answer: Option<Bytes>) {
-        let body = answer.and_then(|sdp| self.describe(Side::Egress, &sdp, false).ok());
+    pub(crate) fn acknowledge_callee(&mut self, answer: &[u8]) {
+        let body = self.describe(Side::Egress, answer, false).unwrap_or_default();
         let Some(legs) = self.legs.as_mut() else { return };
-        legs.egress.dialog.sent_request(Method::Ack, INVITE_CSEQ, body.is_some());
-        if let Some(body) = &body {
-            legs.egress.local_sdp = body.clone();
+        legs.egress.dialog.sent_request(Method::Ack, INVITE_CSEQ, !body.is_empty());
+        if !body.is_empty() {
+            legs.egress.local_sdp = body;
         }
-        let (state, flow) = (legs.egress.dialog.state().clone(), legs.egress.flow);
-        let parts: [&[u8]; 3] = [b"ack", state.remote_tag.as_bytes(), &INVITE_CSEQ.to_be_bytes()];
+        if let Some(setup) = self.setup.as_mut() {
+            setup.ack_owed = false;
+            // Its answer, repeated, and those of other forks are known by the leg from here on.
+            setup.attempt = None;
+        }
+        self.repeat_ack(INVITE_CSEQ);
+    }
+
+    /// Sends the ACK of the callee's 2xx to the INVITE or re-INVITE of this number, as often as the 2xx comes.
+    pub(crate) fn repeat_ack(&mut self, cseq: u32) {
+        if self.stage == Stage::Confirming || self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
+            return;
+        }
+        let Some(legs) = self.legs.as_ref() else { return };
+        let body = if legs.delayed && cseq == INVITE_CSEQ { &legs.egress.local_sdp[..] } else { &[] };
+        let ack = self.write_ack(Side::Egress, cseq, body);
+        let flow = legs.egress.flow;
+        self.send(flow, ack);
+    }
+
+    /// Writes the ACK of a 2xx in a leg's dialog.
+    pub(crate) fn write_ack(&self, side: Side, cseq: u32, body: &[u8]) -> Bytes {
+        let Some(legs) = self.legs.as_ref() else { return Bytes::new() };
+        let (state, flow) = (legs.leg(side).dialog.state(), legs.leg(side).flow);
+        let parts: [&[u8]; 3] = [b"ack", state.remote_tag.as_bytes(), &cseq.to_be_bytes()];
         let branch = route::branch(&self.context.secret, self.id, &parts);
         let via = self.via_value(&flow, &branch);
-        let mut bytes = Vec::with_capacity(512);
-        let sdp = |bytes| dialog::Body { content_type: b"application/sdp", bytes };
-        state.write_request(
-            &mut bytes,
-            &InDialog {
-                method: Method::Ack,
-                cseq: INVITE_CSEQ,
-                via: &via,
-                contact: None,
-                extra: b"",
-                body: body.as_deref().map(sdp),
-            },
-        );
-        let ack = Bytes::from(bytes);
-        self.send(flow, ack.clone());
-        let attempt = self.setup.as_mut().and_then(|setup| setup.attempt.take());
-        if let Some(AttemptLeg { client: Some(client), branch, invite, cancel, .. }) = attempt {
-            let winner = Some((state.remote_tag.clone(), ack));
-            self.fade(now, Fading { client, flow, branch, invite, cancel, winner, byes: Vec::new() });
-        }
+        let mut out = Vec::with_capacity(512);
+        let body = Some(dialog::Body { content_type: b"application/sdp", bytes: body });
+        let body = body.filter(|body| !body.bytes.is_empty());
+        let request = InDialog { method: Method::Ack, cseq, via: &via, contact: None, extra: b"", body };
+        state.write_request(&mut out, &request);
+        Bytes::from(out)
     }
 
     /// An ACK: of our 200, of a refusal, or of the answer to a re-INVITE.
-    pub(crate) fn receive_ack(&mut self, now: Instant, wall: WallTime, message: OwnedMessage) {
+    pub(crate) fn receive_ack(&mut self, now: Instant, wall: WallTime, message: &OwnedMessage) {
         let view = message.view();
         let Ok((cseq, _)) = view.cseq() else { return };
         let initial = self.setup.as_ref().is_some_and(|setup| {
@@ -214,89 +257,93 @@ impl Call {
                 && invite.from_tag().ok().flatten() == view.from_tag().ok().flatten()
         });
         if !initial {
-            return self.receive_exchange_ack(now, wall, &message);
+            return self.receive_exchange_ack(now, wall, &view, cseq);
         }
         let Some(setup) = self.setup.as_mut() else { return };
         let Some(answer) = setup.answer.as_mut() else {
             setup.server.handle(now, ServerInput::Ack);
-            return self.pump_setup(now);
+            return self.pump_setup();
         };
         answer.handle(now, ServerInput::Ack);
-        self.setup_acknowledged(now, &message);
+        setup.answer = None;
+        self.setup_acknowledged(now, wall, &view);
     }
 
     /// The caller acknowledged the 200: its part of the set-up is over.
-    fn setup_acknowledged(&mut self, now: Instant, message: &OwnedMessage) {
-        let view = message.view();
+    fn setup_acknowledged(&mut self, now: Instant, wall: WallTime, ack: &Message<'_>) {
         let draw = self.draw();
+        let answers = !ack.body().is_empty();
         if let Some(legs) = self.legs.as_mut() {
             // A stray ACK changes nothing; the dialog says so.
-            let _ = legs.ingress.dialog.receive_request(&view, !view.body().is_empty(), draw);
+            let _ = legs.ingress.dialog.receive_request(ack, answers, draw);
         }
-        let delayed = self.setup.as_ref().is_some_and(|s| s.attempt.is_some());
-        if delayed {
-            let sdp = Bytes::copy_from_slice(view.body());
+        let owed = self.setup.as_ref().is_some_and(|setup| setup.ack_owed);
+        if owed && self.stage == Stage::Answered {
+            let sdp = Bytes::copy_from_slice(ack.body());
             if let Some(legs) = self.legs.as_mut() {
                 legs.ingress.remote_sdp = sdp.clone();
             }
             self.relay_answered();
-            let change = Change::Acked(Some(sdp.clone()));
-            self.propose(CallCommand::Change(change), Waiting::DelayedAck(sdp));
-            if let Some(setup) = self.setup.as_mut() {
-                setup.answer = None;
-            }
-        } else {
+            let change = CallCommand::Change(Change::Acked(Some(sdp.clone())));
+            return self.propose(change, Waiting::DelayedAck(sdp));
+        }
+        if self.stage == Stage::Answered {
             self.lazy(Change::Acked(None));
+        }
+        self.setup = None;
+        self.send_wanted(now, wall, Side::Ingress);
+    }
+
+    /// The caller's answer to the callee's offer is committed: the callee gets it in its ACK.
+    pub(crate) fn answer_recorded(&mut self, sdp: &[u8]) {
+        if self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
+            self.acknowledge_callee(sdp);
+        }
+        if self.stage == Stage::Answered {
             self.setup = None;
         }
-        let _ = now;
     }
 
     /// The caller gives up, or the sender of a re-INVITE does.
     pub(crate) fn receive_cancel(&mut self, now: Instant, wall: WallTime, message: OwnedMessage, flow: Flow) {
-        if self.repeat_exchange(now, &message) {
+        let view = message.view();
+        let key = self.transaction_key(&view);
+        if self.repeat_exchange(now, key) {
             return;
         }
-        let view = message.view();
         let branch = view.top_via().ok().and_then(|via| via.branch);
-        let ours = self.setup.as_ref().is_some_and(|setup| {
-            setup.invite.view().top_via().is_ok_and(|via| via.branch == branch)
-        });
+        let ours = self
+            .setup
+            .as_ref()
+            .is_some_and(|setup| setup.invite.view().top_via().is_ok_and(|via| via.branch == branch));
         if !ours {
             return self.cancel_exchange(now, message, flow);
         }
-        self.open_exchange(&message, flow, Side::Ingress, Kind::Cancel);
+        self.open_exchange(message, key, flow, Side::Ingress, Kind::Cancel);
         match self.stage {
             Stage::Asking | Stage::Trying => {
                 self.give_up(now, wall);
                 self.propose(CallCommand::Change(Change::Cancel(wall)), Waiting::Cancel);
+                self.conclude_cancelled(now, wall);
             }
             // Too late: the answer stands, or the end is on its way (RFC 3261 §9.2).
-            Stage::Confirming | Stage::Answered | Stage::Ending | Stage::Over => self.cancel_recorded(now),
-        }
-    }
-
-    /// The intent to cancel is committed: the CANCEL gets its 200.
-    pub(crate) fn cancel_recorded(&mut self, now: Instant) {
-        self.answer_kind(now, &Kind::Cancel, 200);
-    }
-
-    /// Carries out what the dialogs' timers want.
-    pub(crate) fn leg_timeouts(&mut self, now: Instant, wall: WallTime) {
-        for side in [Side::Ingress, Side::Egress] {
-            let Some(legs) = self.legs.as_mut() else { return };
-            let (leg, _) = legs.pair(side);
-            leg.dialog.handle_timeout(now);
-            while let Some(output) = self.legs.as_mut().and_then(|legs| legs.pair(side).0.dialog.poll_output()) {
-                match output {
-                    dialog::Output::Refresh(by) => self.refresh(now, side, by),
-                    dialog::Output::SessionExpired => {
-                        self.hang_up(now, wall, "session timer", HangupBy::System, None);
-                    }
-                    // A relayed request is its sender's to try again; a refresh of ours is timed by the dialog.
-                    dialog::Output::Retry | dialog::Output::Send(_) | dialog::Output::NoPrack => {}
-                }
+            Stage::Confirming | Stage::Answered | Stage::Ending | Stage::Over => {
+                self.answer_kind(now, &Kind::Cancel, 200);
             }
         }
     }
+
+    /// The intent to give up is committed: the CANCEL, or the BYE that meant one, gets its 200.
+    pub(crate) fn cancel_recorded(&mut self, now: Instant) {
+        self.answer_kind(now, &Kind::Cancel, 200);
+        self.answer_kind(now, &Kind::Bye, 200);
+    }
+}
+
+/// RFC 3262 §3: no 2xx before the PRACK of a reliable 18x that carried a description.
+fn may_answer(attempt: &AttemptLeg, response: &Message<'_>) -> bool {
+    let tag = response.to_tag().ok().flatten().unwrap_or_default();
+    let known = (0..attempt.early.len())
+        .find(|i| attempt.forks.get(*i).is_some_and(|fork| fork.state().remote_tag.as_bytes() == tag));
+    known.and_then(|i| attempt.early.get(i)).is_none_or(dialog::Dialog::may_answer)
 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dialog::RefreshBy;
 use machine::{Instant, Machine, Timers, WallTime};
-use sip::{Method, OwnedMessage};
-use transaction::{ClientInput, InviteServer, Output as Tx, ServerInput, Timer as TxTimer, Times};
+use sip::OwnedMessage;
+use transaction::{InviteServer, Output as Tx, Timer as TxTimer, Times};
 use trunk::Party;
 
 use crate::admission::{self, Screened};
@@ -17,7 +18,7 @@ use crate::exchange::Exchange;
 use crate::fading::Fading;
 use crate::id::CallId;
 use crate::io::{Arrival, Event, Input, Output, Remains, TakePorts};
-use crate::leg::Leg;
+use crate::leg::Legs;
 use crate::media::MediaState;
 use crate::record::{CallCommand, Change, Flow, Outcome, Refuse, Side};
 use crate::reject;
@@ -51,13 +52,13 @@ pub struct Call {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) remains: Vec<Remains>,
     /// How the call ended, until that is proposed.
-    pub(crate) ending: Option<Ending>,
-    /// An end that waits for the answer to be committed first.
-    pub(crate) hangup_wanted: Option<(String, HangupBy)>,
+    pub(crate) ending: Option<Box<Ending>>,
+    /// An end that waits for the answer, or for the admission, to be committed first.
+    pub(crate) hangup_wanted: Option<Box<Hangup>>,
     /// The Reason header that came with a BYE, for the far leg (RFC 3326).
-    pub(crate) bye_reason: Option<Vec<u8>>,
-    /// BYEs that wait for a CSeq.
-    pub(crate) byes_wanted: Vec<(Side, String)>,
+    pub(crate) bye_reason: Vec<u8>,
+    /// Requests of ours that wait for a CSeq, or for the ACK that allows a BYE.
+    pub(crate) wanted: Vec<(Side, Wanted)>,
     /// Numbers the exchanges.
     pub(crate) exchanged: u32,
     /// How far the call's own numbers are drawn.
@@ -65,29 +66,40 @@ pub struct Call {
     gone: bool,
 }
 
-/// The two legs of an answered call.
-#[derive(Debug)]
-pub(crate) struct Legs {
-    pub ingress: Leg,
-    pub egress: Leg,
+/// Why a call is to end, and by whose wish.
+#[derive(Clone, Debug)]
+pub(crate) struct Hangup {
+    pub reason: String,
+    pub by: HangupBy,
+    /// The side that said BYE, or is gone: it gets none.
+    pub from: Option<Side>,
 }
 
-impl Legs {
-    /// The leg of a side, then the other one.
-    pub fn pair(&mut self, side: Side) -> (&mut Leg, &mut Leg) {
-        match side {
-            Side::Ingress => (&mut self.ingress, &mut self.egress),
-            Side::Egress => (&mut self.egress, &mut self.ingress),
-        }
+impl Hangup {
+    /// A rule of ours, or an operator, ends the call.
+    pub fn ours(reason: &str) -> Hangup {
+        Hangup { reason: reason.to_owned(), by: HangupBy::System, from: None }
     }
 
-    /// The leg of a side.
-    pub fn leg(&self, side: Side) -> &Leg {
-        match side {
-            Side::Ingress => &self.ingress,
-            Side::Egress => &self.egress,
-        }
+    /// A side ends it, by a BYE or by being gone.
+    pub fn of(side: Side, reason: &str) -> Hangup {
+        let by = match side {
+            Side::Ingress => HangupBy::Caller,
+            Side::Egress => HangupBy::Callee,
+        };
+        Hangup { reason: reason.to_owned(), by, from: Some(side) }
     }
+}
+
+/// A request of ours that can't be sent yet.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// BYE, with its reason.
+    Bye(String),
+    /// A session refresh.
+    Refresh(RefreshBy),
+    /// The request of an exchange, by its number, for this side.
+    SendOn(u32),
 }
 
 /// How far the call has come.
@@ -115,8 +127,8 @@ pub(crate) enum Waiting {
     Attempt,
     /// Nobody waits for it.
     Lazy,
-    /// A reliable 18x is acknowledged and relayed.
-    Progress(usize, OwnedMessage, Flow),
+    /// A reliable 18x of an attempt is acknowledged and relayed.
+    Progress(Box<(u16, usize, OwnedMessage, Flow)>),
     /// The caller's CANCEL gets its 200.
     Cancel,
     Confirm,
@@ -136,59 +148,51 @@ pub(crate) enum CallTimer {
     NoResponse,
     /// It has rung long enough (`timers.ring`).
     Ring,
+    /// The callee never answered its CANCEL; the caller has waited long enough.
+    Cancelled,
     /// The longest that a call may last (`delivery.max_duration`).
     MaxDuration,
+    /// The relay never reported its figures.
+    Unmeasured,
 }
 
 impl Call {
     /// A call begins.
     pub fn new(
-        now: Instant,
+        _now: Instant,
         wall: WallTime,
         context: Arc<Context>,
         id: CallId,
         arrival: Arrival,
         ports: &mut dyn TakePorts,
     ) -> Call {
-        let mut call = Call::empty(context, id, arrival.seed, arrival.party.clone());
-        let reliable = arrival.flow.transport != trunk::Transport::Udp;
-        let mut setup = Setup {
-            server: InviteServer::new(call.context.times, reliable),
-            flow: arrival.flow,
-            admit: None,
-            attempt: None,
-            attempts: 0,
-            cancelled: false,
-            progressed: false,
-            answer: None,
-            ok: None,
-            verdict: None,
-            session_expires: None,
-            invite: arrival.invite.clone(),
-        };
-        match admission::screen(&call.context, wall, &arrival, ports) {
+        let screened = admission::screen(&context, wall, &arrival, ports);
+        let Arrival { invite, flow, party, seed, .. } = arrival;
+        let mut call = Call::empty(context, id, seed, party);
+        let server = InviteServer::new(call.context.times, flow.transport != trunk::Transport::Udp);
+        let mut setup = Box::new(Setup::new(invite, flow, server));
+        match screened {
             Screened::Admit(admit) => {
                 call.media.ports = admit.ports.clone();
                 setup.admit = Some(admit.clone());
-                call.setup = Some(Box::new(setup));
+                call.setup = Some(setup);
                 call.propose(CallCommand::Admit(admit), Waiting::Admit);
             }
-            Screened::Refuse(facts, tenant, key, answer) => {
+            Screened::Refuse(refused) => {
                 let refuse = Refuse {
-                    key,
-                    party: arrival.party,
-                    tenant,
-                    facts,
-                    status: answer.status,
-                    reason: answer.text.clone(),
+                    key: refused.key,
+                    party: call.party.clone(),
+                    tenant: refused.tenant,
+                    facts: refused.facts,
+                    status: refused.answer.status,
+                    reason: refused.answer.text.clone(),
                     started_at: wall,
                 };
-                setup.verdict = Some(Verdict::Ours(answer));
-                call.setup = Some(Box::new(setup));
+                setup.verdict = Some(Verdict::Ours(refused.answer));
+                call.setup = Some(setup);
                 call.propose(CallCommand::Refuse(Box::new(refuse)), Waiting::Refuse);
             }
         }
-        let _ = now;
         call
     }
 
@@ -212,8 +216,8 @@ impl Call {
             remains: Vec::new(),
             ending: None,
             hangup_wanted: None,
-            bye_reason: None,
-            byes_wanted: Vec::new(),
+            bye_reason: Vec::new(),
+            wanted: Vec::new(),
             exchanged: 0,
             drawn: 0,
             gone: false,
@@ -227,31 +231,38 @@ impl Call {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, wall: WallTime, input: Input) {
+        if self.gone {
+            return;
+        }
         match input {
             Input::Received { message, flow } => self.receive(now, wall, message, flow),
             Input::Applied(outcome) => self.applied(now, wall, outcome),
             Input::Unreachable(flow) => self.unreachable(now, wall, flow),
-            Input::Resolved(addresses) => self.resolved(now, wall, addresses),
-            Input::Hangup(reason) => self.hang_up(now, wall, reason, HangupBy::System, None),
+            Input::Resolved(addresses) => self.addresses_found(now, wall, addresses),
+            Input::Hangup(reason) => self.hang_up(now, wall, Hangup::ours(reason)),
             Input::Latched(side, address) => self.latched(side, address),
             Input::Silent(side) => {
                 self.events.push("one-way-audio".to_owned());
                 self.outputs.push_back(Output::Event(Event::OneWayAudio(side)));
             }
-            Input::Quality { ingress, egress } => self.measured(wall, ingress, egress),
+            Input::Quality { ingress, egress } => self.measured(ingress, egress),
         }
         self.settle();
     }
 
     /// Fires every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant, wall: WallTime) {
+        if self.gone {
+            return;
+        }
         while let Some(timer) = self.timers.expired(now) {
             match timer {
-                CallTimer::NoResponse => self.attempt_failed(now, wall, 408, None),
-                CallTimer::Ring => self.attempt_failed(now, wall, 408, None),
-                CallTimer::MaxDuration => {
-                    self.hang_up(now, wall, "delivery.max_duration", HangupBy::System, None);
+                CallTimer::NoResponse | CallTimer::Ring => self.attempt_failed(now, wall, 408, None),
+                CallTimer::Cancelled => {
+                    self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
                 }
+                CallTimer::MaxDuration => self.hang_up(now, wall, Hangup::ours("delivery.max_duration")),
+                CallTimer::Unmeasured => self.propose_end(),
             }
         }
         self.setup_timeout(now, wall);
@@ -263,7 +274,22 @@ impl Call {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.is_idle() {
+            // Most of a call's life nothing happens; its queues need no memory meanwhile.
+            self.outputs = VecDeque::new();
+            self.waiting = VecDeque::new();
+        }
+        next
+    }
+
+    /// Answered, and nothing is on its way.
+    fn is_idle(&self) -> bool {
+        self.stage == Stage::Answered
+            && self.setup.is_none()
+            && self.exchanges.is_empty()
+            && self.waiting.is_empty()
+            && self.outputs.capacity() > 0
     }
 
     /// When `handle_timeout` wants to be called next.
@@ -297,77 +323,30 @@ impl Call {
 
     fn applied(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
         let Some(waiting) = self.waiting.pop_front() else { return };
+        if outcome == Outcome::Stale && self.stage != Stage::Over {
+            // The home or the call is another's: from here on every word would be one speaker too many (I-7).
+            return self.vanish();
+        }
         match waiting {
             Waiting::Admit => self.admitted(now, wall, outcome),
             Waiting::Refuse => self.refused(now),
             Waiting::Attempt => self.attempt_granted(now, wall, outcome),
             Waiting::Lazy => {}
-            Waiting::Progress(index, message, flow) => self.progress_recorded(now, index, &message, flow),
+            Waiting::Progress(progress) => {
+                let (attempt, index, message, flow) = *progress;
+                self.progress_recorded(now, attempt, index, &message, flow);
+            }
             Waiting::Cancel => self.cancel_recorded(now),
             Waiting::Confirm => self.confirmed(now, wall),
-            Waiting::DelayedAck(sdp) => self.acknowledge_callee(now, Some(sdp)),
+            Waiting::DelayedAck(sdp) => self.answer_recorded(&sdp),
             Waiting::Exchange(number) => self.exchange_recorded(now, wall, number),
             Waiting::Advance(side, reserved_to) => self.advanced(now, wall, side, reserved_to),
-            Waiting::End => self.ended(now, wall),
+            Waiting::End => self.ended(now),
         }
-    }
-
-    fn receive(&mut self, now: Instant, wall: WallTime, message: OwnedMessage, flow: Flow) {
-        let view = message.view();
-        let Some(method) = view.method() else { return self.receive_response(now, wall, message, flow) };
-        let in_dialog = view.to().ok().and_then(|to| to.tag()).is_some();
-        match method {
-            Method::Invite if !in_dialog => self.invite_again(now),
-            Method::Cancel => self.receive_cancel(now, wall, message, flow),
-            Method::Ack => self.receive_ack(now, wall, message),
-            _ => self.receive_request(now, wall, message, flow),
-        }
-    }
-
-    /// The caller's INVITE came again: its last answer goes out again, if there was one.
-    fn invite_again(&mut self, now: Instant) {
-        if let Some(setup) = self.setup.as_mut() {
-            setup.server.handle(now, ServerInput::Retransmission);
-            self.pump_setup(now);
-        }
-    }
-
-    fn receive_response(&mut self, now: Instant, wall: WallTime, message: OwnedMessage, flow: Flow) {
-        let view = message.view();
-        let (Ok(via), Some(status)) = (view.top_via(), view.status()) else { return };
-        let branch = via.branch.unwrap_or_default();
-        let is_invite = matches!(view.cseq(), Ok((_, Method::Invite)));
-        let attempt = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut());
-        if let Some(attempt) = attempt.filter(|attempt| is_invite && attempt.branch == branch) {
-            let Some(client) = attempt.client.as_mut() else { return };
-            client.handle(now, ClientInput::Response { status });
-            self.pump_attempt(now, wall, Some((message, flow)));
-            return;
-        }
-        let cancelling = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut());
-        if let Some(attempt) = cancelling.filter(|attempt| attempt.branch == branch) {
-            if let Some(cancel) = attempt.cancel.as_mut() {
-                cancel.handle(now, ClientInput::Response { status });
-            }
-            return;
-        }
-        if self.receive_exchange_response(now, wall, &message, flow) {
-            return;
-        }
-        let repeated = is_invite
-            && (200..300).contains(&status)
-            && !self.fading.iter().any(|fading| fading.branch == branch)
-            && self.legs.as_ref().is_some_and(|legs| legs.egress.dialog.owns(&view));
-        if repeated {
-            // The predecessor's ACK was lost with it: a successor acknowledges from the response (RFC 3261 §13.2.2.4).
-            return self.acknowledge_callee(now, None);
-        }
-        self.receive_faded(now, &message, flow);
     }
 
     /// Carries out what the caller's transactions want.
-    pub(crate) fn pump_setup(&mut self, now: Instant) {
-        let _ = now;
+    pub(crate) fn pump_setup(&mut self) {
         let Some(setup) = self.setup.as_mut() else { return };
         let flow = setup.flow;
         let mut done = false;
@@ -379,7 +358,7 @@ impl Call {
                 Tx::Deliver { .. } | Tx::SendCancel | Tx::TransportFailed => {}
             }
         }
-        if done && self.stage == Stage::Over {
+        if done && self.stage == Stage::Over && setup.answer.is_none() {
             self.setup = None;
         }
     }
@@ -394,61 +373,22 @@ impl Call {
                 match output {
                     Tx::Send(bytes) => self.outputs.push_back(Output::Send { flow, bytes }),
                     Tx::TimedOut(TxTimer::Unacknowledged) => given_up = true,
-                    _ => {}
+                    _ => {} // The ACK was taken where it came.
                 }
             }
         }
         given_up
     }
 
-    fn setup_timeout(&mut self, now: Instant, wall: WallTime) {
-        let Some(setup) = self.setup.as_mut() else { return };
-        setup.server.handle_timeout(now);
-        if let Some(answer) = setup.answer.as_mut() {
-            answer.handle_timeout(now);
-        }
-        if let Some(attempt) = setup.attempt.as_mut() {
-            if let Some(client) = attempt.client.as_mut() {
-                client.handle_timeout(now);
-            }
-            if let (Some(cancel), Some(flow)) = (attempt.cancel.as_mut(), attempt.flow) {
-                cancel.handle_timeout(now);
-                crate::fading::pump(cancel, flow, &mut self.outputs);
-            }
-        }
-        self.pump_setup(now);
-        if self.pump_answer() {
-            // RFC 3261 §13.3.1.4: a caller that never acknowledges is sent BYE.
-            self.setup = None;
-            self.hang_up(now, wall, "no ACK", HangupBy::System, None);
-        }
-        for early in self.setup.iter_mut().flat_map(|s| s.attempt.iter_mut()).flat_map(|a| a.early.iter_mut()) {
-            early.handle_timeout(now);
-        }
-        if self.pump_early(now) {
-            let answer = reject::Answer::new(504, "no PRACK");
-            self.give_up(now, wall);
-            self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System);
-        }
-        self.pump_attempt(now, wall, None);
-    }
-
-    fn unreachable(&mut self, now: Instant, wall: WallTime, flow: Flow) {
-        let attempt = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut());
-        let same = |theirs: &Flow| theirs.remote == flow.remote && theirs.transport == flow.transport;
-        if let Some(attempt) = attempt.filter(|attempt| attempt.flow.as_ref().is_some_and(same)) {
-            if let Some(client) = attempt.client.as_mut() {
-                client.handle(now, ClientInput::TransportError);
-            }
-            self.pump_attempt(now, wall, None);
-        }
-        self.exchanges_unreachable(now, wall, flow);
-    }
-
     /// Commits a command; what it is for is remembered.
     pub(crate) fn propose(&mut self, command: CallCommand, waiting: Waiting) {
         self.waiting.push_back(waiting);
         self.outputs.push_back(Output::Propose(command));
+    }
+
+    /// Commits a change that nobody waits for.
+    pub(crate) fn lazy(&mut self, change: Change) {
+        self.propose(CallCommand::Change(change), Waiting::Lazy);
     }
 
     /// Sends bytes along a flow.
@@ -463,19 +403,6 @@ impl Call {
         }
     }
 
-    /// `End` is committed: whatever waited for it is said now.
-    fn ended(&mut self, now: Instant, wall: WallTime) {
-        self.stage = Stage::Over;
-        let verdict = self.setup.as_mut().and_then(|setup| setup.verdict.take());
-        self.outputs.push_back(Output::Event(Event::Ended(verdict.as_ref().map_or(200, Verdict::status))));
-        self.leave_attempt(now);
-        match verdict {
-            Some(verdict) => self.finish_ingress(now, verdict),
-            None => self.setup = None,
-        }
-        self.answer_byes(now, wall);
-    }
-
     /// Ends without a word: the call is somebody else's.
     pub(crate) fn vanish(&mut self) {
         self.release_media();
@@ -485,6 +412,7 @@ impl Call {
         self.exchanges.clear();
         self.fading.clear();
         self.waiting.clear();
+        self.wanted.clear();
         self.timers.clear_all();
     }
 
@@ -494,7 +422,7 @@ impl Call {
         self.fading.retain(|fading| !fading.is_over());
         let busy = self.setup.is_some()
             || !self.waiting.is_empty()
-            || !self.byes_wanted.is_empty()
+            || !self.wanted.is_empty()
             || self.exchanges.iter().any(Exchange::is_busy)
             || self.fading.iter().any(Fading::is_busy);
         if self.stage != Stage::Over || busy || self.gone {
@@ -502,20 +430,19 @@ impl Call {
         }
         self.gone = true;
         for exchange in std::mem::take(&mut self.exchanges) {
-            exchange.leave(&self.context.secret, &mut self.remains);
+            exchange.leave(&mut self.remains);
         }
         self.timers.clear_all();
         self.outputs.push_back(Output::Ended(std::mem::take(&mut self.remains)));
     }
 
-    /// An answer of ours to a request that the call can't serve.
-    pub(crate) fn refuse_request(&mut self, message: &OwnedMessage, flow: Flow, answer: &reject::Answer) {
-        let bytes = self.plain_response(&message.view(), flow, answer);
-        self.send(flow, bytes);
-    }
-
-    pub(crate) fn lazy(&mut self, change: Change) {
-        self.propose(CallCommand::Change(change), Waiting::Lazy);
+    /// The next number that follows from the call's seed: for waits, not for secrets.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.drawn ^ self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
     }
 
     /// Standard timer lengths.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use trunk::{Direction, Name, Party};
 
 use crate::id::{CallId, NodeId};
-use crate::record::{Admit, CallRecord, End, Limited, Phase, Refuse};
+use crate::live::{CallRecord, Phase};
+use crate::record::{Admit, End, Limited, Refuse};
 use crate::reject;
 
 /// What is known of the parties when the INVITE arrives.
@@ -69,7 +70,6 @@ pub struct CdrAttempt {
     pub ended_at: Option<WallTime>,
 }
 
-
 /// A call detail record: exactly one per admitted call, and one per refused call of an identified trunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cdr {
@@ -129,14 +129,15 @@ impl Cdr {
         self.answered_at.map_or(0, |answered| u64::try_from(self.ended_at.0 - answered.0).unwrap_or(0))
     }
 
-    /// The record of a call that ended. `nodes` are those that admitted and ended it.
+    /// The record of a call that ended. `nodes` are those that admitted and ended it; `call_id_b` counts only where
+    /// the call's own record names no Call-ID of the callee's leg.
     pub fn ended(record: &CallRecord, end: &End, call_id_b: Option<String>, nodes: (NodeId, NodeId)) -> Cdr {
         let mut cdr = Cdr::begin(record.id, &record.admit, nodes);
         let answered = match &record.phase {
             Phase::Answered { confirm, .. } => Some(confirm),
             Phase::Ringing { .. } => None,
         };
-        cdr.call_id_b = call_id_b;
+        cdr.call_id_b = record.egress_call_id().map(str::to_owned).or(call_id_b);
         cdr.ringing_at = record.ringing_at.map(|at| at.max(cdr.started_at));
         cdr.answered_at =
             answered.map(|confirm| confirm.answered_at.max(cdr.ringing_at.unwrap_or(cdr.started_at)));
@@ -150,7 +151,10 @@ impl Cdr {
             .enumerate()
             .map(|(i, tried)| CdrAttempt {
                 target: tried.uri.clone(),
-                status: tried.ended.map(|e| e.status).or((i + 1 == record.attempts.len()).then_some(end.status)),
+                status: tried
+                    .ended
+                    .map(|e| e.status)
+                    .or((i + 1 == record.attempts.len()).then_some(end.status)),
                 started_at: tried.started_at,
                 ended_at: Some(tried.ended.map_or(cdr.ended_at, |e| e.at)),
             })
@@ -163,8 +167,8 @@ impl Cdr {
             cdr.gateway = Some(name.clone());
         }
         if let Some(confirm) = answered {
-            cdr.codec_a = first_codec(&confirm.ingress.local_sdp);
-            cdr.codec_b = first_codec(&confirm.egress.remote_sdp);
+            cdr.codec_a = sdp::first_codec(&confirm.ingress.local_sdp);
+            cdr.codec_b = sdp::first_codec(&confirm.egress.remote_sdp);
         }
         cdr.ingress_quality = end.ingress_quality;
         cdr.egress_quality = end.egress_quality;
@@ -234,10 +238,4 @@ impl Cdr {
             events: Vec::new(),
         }
     }
-}
-
-/// The codec that a description puts first for speech.
-fn first_codec(body: &[u8]) -> Option<String> {
-    let session = sdp::Session::parse(body).ok()?;
-    Some(session.audio()?.codec()?.name.to_owned())
 }

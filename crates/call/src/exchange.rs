@@ -2,15 +2,15 @@
 //! RFC 4028): each is a server transaction on the side that asked and a client transaction on the far side.
 
 use bytes::Bytes;
-use machine::{Instant, Machine};
+use machine::{Instant, Machine, WallTime};
 use sip::{Method, OwnedMessage};
 use transaction::{
     Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteClient, NonInviteServer, Output as Tx,
     ServerInput,
 };
 
-use crate::context::Secret;
-use crate::io::Remains;
+use crate::call::{Call, Hangup};
+use crate::io::{Output, Remains};
 use crate::record::{Flow, Side};
 
 /// What is asked.
@@ -64,13 +64,26 @@ pub(crate) struct Exchange {
     /// What is asked.
     pub kind: Kind,
     /// Who asked: the request and its transaction; absent for requests of our own.
-    pub asked: Option<Asked>,
+    pub asked: Option<Box<Asked>>,
     /// The request that we sent on.
     pub sent: Option<Sent>,
-    /// The far side's 2xx, until it is committed.
-    pub accepted: Option<OwnedMessage>,
+    /// What is being committed.
+    pub step: Step,
     /// The description that the asker gets with the 2xx.
     pub answer: Bytes,
+}
+
+/// What of an exchange is on its way to a quorum.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Nothing.
+    Open,
+    /// A refresh that is answered here.
+    Refreshed,
+    /// The far side's 2xx.
+    Accepted(Box<OwnedMessage>),
+    /// The asker's answer to the far side's offer.
+    Answering(Bytes),
 }
 
 /// The asker's half.
@@ -88,6 +101,8 @@ pub(crate) struct Asked {
     pub server: Server,
     /// Repeats a 2xx to re-INVITE until its ACK.
     pub ok: Option<Answer2xx>,
+    /// Whether the dialog knows the answer already: what it changes is recorded before it is sent.
+    pub decided: bool,
     /// The final answer.
     pub last: Option<(u16, Bytes)>,
 }
@@ -107,10 +122,12 @@ pub(crate) struct Sent {
     pub bytes: Bytes,
     /// Its transaction.
     pub client: Client,
-    /// The description that it carried.
-    pub sdp: Bytes,
+    /// The body that it carried.
+    pub body: Bytes,
     /// The ACK of the 2xx to a re-INVITE, for its repetitions.
     pub ack: Option<Bytes>,
+    /// A 2xx to a re-INVITE came.
+    pub succeeded: bool,
 }
 
 /// A server transaction of either kind.
@@ -210,10 +227,120 @@ impl Exchange {
     }
 
     /// Leaves the final answer behind for copies of the request that come when the call is gone.
-    pub fn leave(self, secret: &Secret, remains: &mut Vec<Remains>) {
-        let _ = secret;
-        if let Some(Asked { key, flow, last: Some((_, bytes)), .. }) = self.asked {
+    pub fn leave(self, remains: &mut Vec<Remains>) {
+        if let Some(asked) = self.asked
+            && let Asked { key, flow, last: Some((_, bytes)), .. } = *asked
+        {
             remains.push(Remains { key, flow, bytes });
         }
+    }
+
+    /// Whether the asker still waits for its final answer.
+    pub fn is_unanswered(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.last.is_none())
+    }
+}
+
+/// What fired while the transactions were served.
+#[derive(Debug, Default)]
+struct Fired {
+    /// Exchanges, by number, whose request got no answer.
+    silent: Vec<u32>,
+    /// A 2xx to a re-INVITE got no ACK.
+    unacknowledged: bool,
+}
+
+impl Call {
+    /// Fires the timers of the requests inside the dialogs.
+    pub(crate) fn exchange_timeouts(&mut self, now: Instant, wall: WallTime) {
+        for exchange in &mut self.exchanges {
+            if let Some(asked) = exchange.asked.as_mut() {
+                asked.server.handle_timeout(now);
+                if let Some(ok) = asked.ok.as_mut() {
+                    ok.handle_timeout(now);
+                }
+            }
+            if let Some(sent) = exchange.sent.as_mut() {
+                sent.client.handle_timeout(now);
+            }
+        }
+        self.pump_failing(now, wall);
+    }
+
+    /// What was sent along a flow could not be sent.
+    pub(crate) fn exchanges_unreachable(&mut self, now: Instant, wall: WallTime, flow: Flow) {
+        for exchange in &mut self.exchanges {
+            if let Some(sent) = exchange.sent.as_mut()
+                && sent.flow.remote == flow.remote
+                && sent.flow.transport == flow.transport
+            {
+                sent.client.handle(now, ClientInput::TransportError);
+            }
+        }
+        self.pump_failing(now, wall);
+    }
+
+    fn pump_failing(&mut self, now: Instant, wall: WallTime) {
+        let fired = self.pump_noting();
+        for number in fired.silent {
+            self.exchange_failed(now, wall, number);
+        }
+        if fired.unacknowledged {
+            self.hang_up(now, wall, Hangup::ours("no ACK"));
+        }
+    }
+
+    /// A request of ours got no answer: 408 to whoever asked, and the call ends (RFC 3261 §12.2.1.2).
+    fn exchange_failed(&mut self, now: Instant, wall: WallTime, number: u32) {
+        let Some(index) = self.exchanges.iter().position(|e| e.number == number) else { return };
+        let Some(exchange) = self.exchanges.get(index) else { return };
+        let Some(side) = exchange.sent.as_ref().map(|sent| sent.side) else { return };
+        let (kind, unanswered) = (exchange.kind.clone(), exchange.is_unanswered());
+        if let Some(legs) = self.legs.as_mut() {
+            legs.leg_mut(side).dialog.request_failed(now, kind.method(), 408);
+        }
+        if unanswered {
+            self.answer_exchange(now, index, 408);
+        }
+        if matches!(kind, Kind::Invite | Kind::Update) {
+            let hangup = Hangup { from: None, ..Hangup::of(side, "no answer to a request") };
+            self.hang_up(now, wall, hangup);
+        }
+    }
+
+    /// Carries out what the transactions want; time-outs are seen where timers fire.
+    pub(crate) fn pump_exchanges(&mut self) {
+        let _seen_by_timers = self.pump_noting();
+    }
+
+    fn pump_noting(&mut self) -> Fired {
+        let mut fired = Fired::default();
+        for exchange in &mut self.exchanges {
+            if let Some(asked) = exchange.asked.as_mut() {
+                let flow = asked.flow;
+                while let Some(output) = asked.server.poll_output() {
+                    if let Tx::Send(bytes) = output {
+                        self.outputs.push_back(Output::Send { flow, bytes });
+                    }
+                }
+                while let Some(output) = asked.ok.as_mut().and_then(Machine::poll_output) {
+                    match output {
+                        Tx::Send(bytes) => self.outputs.push_back(Output::Send { flow, bytes }),
+                        Tx::TimedOut(_) => fired.unacknowledged = true,
+                        _ => {} // The ACK was taken where it came.
+                    }
+                }
+            }
+            let Some(sent) = exchange.sent.as_mut() else { continue };
+            let flow = sent.flow;
+            while let Some(output) = sent.client.poll_output() {
+                match output {
+                    Tx::Send(bytes) => self.outputs.push_back(Output::Send { flow, bytes }),
+                    Tx::TimedOut(_) | Tx::TransportFailed => fired.silent.push(exchange.number),
+                    _ => {} // Responses are delivered where they come.
+                }
+            }
+        }
+        fired
     }
 }

@@ -1,12 +1,13 @@
-//! One answered leg: a dialog, where its messages go, and the session descriptions that stand.
+//! The answered legs: a dialog each, where its messages go, and the session descriptions that stand.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use dialog::{Dialog, SessionMode, SessionPolicy};
+use machine::{Instant, WallTime};
 use trunk::settings::{SessionTimer, Settings};
 
-use crate::record::{Flow, LegState};
+use crate::record::{Flow, LegState, Side};
 
 /// One answered leg.
 #[derive(Debug)]
@@ -24,15 +25,51 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    /// What must survive of it.
-    pub fn state(&self) -> LegState {
+    /// What must survive of it. Its session's deadline becomes civil time: a successor has another clock.
+    pub fn state(&self, now: Instant, wall: WallTime) -> LegState {
+        let ends = self.dialog.session_ends().map(|at| at.since(now));
         LegState {
             dialog: self.dialog.state().clone(),
             flow: self.flow,
             local_sdp: self.local_sdp.clone(),
             remote_sdp: self.remote_sdp.clone(),
             latched: self.latched,
+            session_ends_at: ends.map(|left| {
+                WallTime(wall.0.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX)))
+            }),
         }
+    }
+}
+
+/// The two legs of an answered call.
+#[derive(Debug)]
+pub(crate) struct Legs {
+    pub ingress: Leg,
+    pub egress: Leg,
+    /// The callee made the offer: its ACK carries the caller's answer (RFC 3261 §13.2.1).
+    pub delayed: bool,
+}
+
+impl Legs {
+    /// The leg of a side, then the other one.
+    pub fn pair(&mut self, side: Side) -> (&mut Leg, &mut Leg) {
+        match side {
+            Side::Ingress => (&mut self.ingress, &mut self.egress),
+            Side::Egress => (&mut self.egress, &mut self.ingress),
+        }
+    }
+
+    /// The leg of a side.
+    pub fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::Ingress => &self.ingress,
+            Side::Egress => &self.egress,
+        }
+    }
+
+    /// The leg of a side, to be changed.
+    pub fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        self.pair(side).0
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use env::{RelayEntry, RelayKind, RelayRemote, SideConfig};
-use machine::WallTime;
 use sdp::{Anchor, CodecList, Codecs, Origin, Rewrite, RewriteError, Session};
 use trunk::settings::{Nat, Settings};
 
@@ -26,6 +25,25 @@ pub(crate) struct MediaState {
     pub quality: (Option<LegQuality>, Option<LegQuality>),
     /// Whether the relay has entries of ours.
     pub installed: bool,
+    /// The callee's last description while it rings, and what the caller got of it: the 2xx repeats it exactly
+    /// (RFC 3261 §13.2.1).
+    pub early: Option<Box<(Bytes, Bytes)>>,
+}
+
+impl MediaState {
+    /// The next version of a side's `o=` line.
+    fn next_version(&mut self, side: Side) -> u64 {
+        let [ingress, egress] = &mut self.versions;
+        let version = if side == Side::Ingress { ingress } else { egress };
+        *version += 1;
+        *version
+    }
+
+    /// A side's session begins anew.
+    pub fn restart(&mut self, side: Side) {
+        let [ingress, egress] = &mut self.versions;
+        *(if side == Side::Ingress { ingress } else { egress }) = 0;
+    }
 }
 
 impl Call {
@@ -35,30 +53,45 @@ impl Call {
         if body.is_empty() {
             return Ok(Bytes::new());
         }
+        let list = if is_offer { self.codecs_of(to) } else { None };
+        if self.media.ports.is_none() && list.is_none() {
+            return Ok(Bytes::copy_from_slice(body)); // Direct media: there is nothing to change.
+        }
+        if let Some(same) = self.described_before(to, body) {
+            return Ok(same);
+        }
         let session = Session::parse(body).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
-        let version = self.media.versions.get_mut(usize::from(to == Side::Egress));
-        let origin = Origin {
-            id: self.id.0 & 0x7FFF_FFFF_FFFF,
-            version: version.map_or(1, |version| {
-                *version += 1;
-                *version
-            }),
-            address: self.context.media,
-        };
-        let list = self.codecs_of(to).filter(|_| is_offer);
         let codecs = list.as_ref().map_or(Codecs::Keep, Codecs::Prefer);
+        let address = self.context.media;
+        let version = self.media.next_version(to);
         let ours = match &self.media.ports {
             Some(ports) => {
                 let ports: &[u16] = if to == Side::Ingress { &ports.ingress } else { &ports.egress };
-                let anchor = Anchor { address: self.context.media, ports };
-                Rewrite { origin: Some(origin), anchor: Some(anchor), codecs }
+                let origin = Origin { id: self.id.0 & 0x7FFF_FFFF_FFFF, version, address };
+                Rewrite { origin: Some(origin), anchor: Some(Anchor { address, ports }), codecs }
             }
             None => Rewrite { origin: None, anchor: None, codecs },
         };
-        match session.rewritten(&ours) {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(RewriteError::NoCommonCodec) => Err(reject::no_common_codec()),
-            Err(other) => Err(reject::media(format!("media.ports: {other}"))),
+        let ours: Bytes = match session.rewritten(&ours) {
+            Ok(bytes) => bytes.into(),
+            Err(RewriteError::NoCommonCodec) => return Err(reject::no_common_codec()),
+            Err(other) => return Err(reject::media(format!("media.ports: {other}"))),
+        };
+        if to == Side::Ingress && self.legs.is_none() {
+            self.media.early = Some(Box::new((Bytes::copy_from_slice(body), ours.clone())));
+        }
+        Ok(ours)
+    }
+
+    /// The same description gives the same one of ours: its version says that nothing changed (RFC 3264 §8).
+    fn described_before(&mut self, to: Side, body: &[u8]) -> Option<Bytes> {
+        match (&self.legs, &self.media.early) {
+            (Some(legs), _) => {
+                let (theirs, ours) = (&legs.leg(to.other()).remote_sdp, &legs.leg(to).local_sdp);
+                (theirs == body && !ours.is_empty()).then(|| ours.clone())
+            }
+            (None, Some(early)) if to == Side::Ingress && early.0 == body => Some(early.1.clone()),
+            _ => None,
         }
     }
 
@@ -77,18 +110,10 @@ impl Call {
 
     /// Tells the relay what both descriptions say now. `answered`: silence counts from here.
     pub(crate) fn set_relay(&mut self, ingress: RelaySdp<'_>, egress: RelaySdp<'_>, answered: bool) {
-        let Some(ports) = self.media.ports.clone() else { return };
+        let Some(ports) = self.media.ports.as_ref() else { return };
         let (near, far) = (Session::parse(ingress.sdp).ok(), Session::parse(egress.sdp).ok());
-        let streams = ports.ingress.iter().zip(&ports.egress).enumerate();
-        let mut entries = Vec::new();
-        for (index, (in_port, out_port)) in streams {
-            let media = |session: &Option<Session<'_>>| {
-                session.as_ref().and_then(|s| s.media().get(index)).filter(|m| m.is_active()).map(|m| {
-                    let clock = m.codec().map_or(8000, |codec| codec.clock_rate);
-                    (m.endpoint(), m.direction(), m.transport().is_rtp(), clock)
-                })
-            };
-            let (a, b) = (media(&near), media(&far));
+        for (index, (in_port, out_port)) in ports.ingress.iter().zip(&ports.egress).enumerate() {
+            let (a, b) = (media_facts(near.as_ref(), index), media_facts(far.as_ref(), index));
             let Some((_, _, is_rtp, clock_rate)) = b.or(a) else { continue };
             let kind = if is_rtp { RelayKind::Rtp { clock_rate } } else { RelayKind::Datagrams };
             let side = |port: u16, party: Option<&trunk::Party>, flow: &Flow, media: Option<MediaFacts>| {
@@ -103,9 +128,6 @@ impl Call {
                 egress: side(*out_port, self.callee.as_ref(), &egress.flow, b),
                 silence,
             };
-            entries.push((index, entry));
-        }
-        for (index, entry) in entries {
             self.media.installed = true;
             let index = u8::try_from(index).unwrap_or(u8::MAX);
             self.outputs.push_back(Output::Relay(RelayChange::Set(index, Box::new(entry))));
@@ -125,21 +147,15 @@ impl Call {
     }
 
     /// What the relay measured has come; an end that waited for it is proposed.
-    pub(crate) fn measured(
-        &mut self,
-        wall: WallTime,
-        ingress: Option<LegQuality>,
-        egress: Option<LegQuality>,
-    ) {
+    pub(crate) fn measured(&mut self, ingress: Option<LegQuality>, egress: Option<LegQuality>) {
         self.media.quality = (ingress, egress);
-        let _ = wall;
         self.propose_end();
     }
 
     /// The relay found out where a side really sends from.
     pub(crate) fn latched(&mut self, side: Side, address: SocketAddr) {
         if let Some(legs) = self.legs.as_mut() {
-            legs.pair(side).0.latched = Some(address);
+            legs.leg_mut(side).latched = Some(address);
         }
         if self.stage == Stage::Answered && !self.events.iter().any(|event| event == "latched") {
             self.events.push("latched".to_owned());
@@ -157,6 +173,13 @@ pub(crate) struct RelaySdp<'a> {
 }
 
 type MediaFacts = (Option<sdp::Endpoint>, sdp::Direction, bool, u32);
+
+/// What the relay needs to know of one stream of a description, if it is in use.
+fn media_facts(session: Option<&Session<'_>>, index: usize) -> Option<MediaFacts> {
+    let media = session?.media().get(index).filter(|media| media.is_active())?;
+    let clock_rate = media.codec().map_or(8000, |codec| codec.clock_rate);
+    Some((media.endpoint(), media.direction(), media.transport().is_rtp(), clock_rate))
+}
 
 fn side_config(
     ours: IpAddr,

@@ -19,7 +19,7 @@ impl Call {
         admit: &Admit,
         invite: &Message<'_>,
         leg: &Outgoing<'_>,
-        offer: Option<&[u8]>,
+        offer: &[u8],
     ) -> Bytes {
         let callee = settings(&self.context.resources, &leg.target.party);
         let mut out = Vec::with_capacity(invite.length() + 256);
@@ -43,13 +43,7 @@ impl Call {
         let caller = settings(&self.context.resources, &self.party);
         writer.copy_where(invite, |header| !is_ours(header) && passes(header, caller, callee));
         self.push_added(&mut writer, callee, &admit.plan);
-        match offer {
-            Some(body) => {
-                writer.copy(invite, Name::ContentType);
-                writer.body_only(body);
-            }
-            None => writer.end(),
-        }
+        finish(&mut writer, invite, offer);
         out.into()
     }
 
@@ -89,7 +83,7 @@ impl Call {
                         && (unchanged || header.id != Name::RetryAfter)
                         && passes(header, callee, caller)
                 });
-                finish_with_body_of(&mut writer, &response);
+                finish(&mut writer, &response, response.body());
                 out.into()
             }
         }
@@ -118,6 +112,12 @@ impl Call {
         if let Some(seconds) = answer.retry_after_s {
             writer.number(Name::RetryAfter, seconds);
         }
+        if let Some(seconds) = answer.min_se_s {
+            writer.number(Name::MinSe, seconds);
+        }
+        if answer.needs_timer {
+            writer.header(Name::Require, &[b"timer"]);
+        }
         writer.end();
         out.into()
     }
@@ -130,11 +130,12 @@ impl Call {
         response: &Message<'_>,
         tag: &[u8],
         extra: &[u8],
-        body: Option<&[u8]>,
+        body: &[u8],
     ) -> Bytes {
         let mut out = Vec::with_capacity(response.length() + 256);
         let status = response.status().unwrap_or(500);
-        let mut writer = response_to(&mut out, request, status, response.reason_phrase(), Some(tag), flow.remote);
+        let mut writer =
+            response_to(&mut out, request, status, response.reason_phrase(), Some(tag), flow.remote);
         writer.copy(request, Name::RecordRoute);
         self.push_contact(writer.buffer(), &flow);
         let caller = settings(&self.context.resources, &self.party);
@@ -142,13 +143,7 @@ impl Call {
         writer.buffer().extend_from_slice(extra);
         let callee = self.callee.as_ref().and_then(|party| settings(&self.context.resources, party));
         writer.copy_where(response, |header| !is_ours(header) && passes(header, callee, caller));
-        match body {
-            Some(body) => {
-                writer.copy(response, Name::ContentType);
-                writer.body_only(body);
-            }
-            None => writer.end(),
-        }
+        finish(&mut writer, response, body);
         out.into()
     }
 
@@ -317,7 +312,7 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) const INVITE_CSEQ: u32 = 1;
 
 /// Headers that a B2BUA writes itself, for each leg anew; never copied.
-fn is_ours(header: &Header<'_>) -> bool {
+pub(crate) fn is_ours(header: &Header<'_>) -> bool {
     matches!(
         header.id,
         Name::Via
@@ -351,7 +346,7 @@ fn is_ours(header: &Header<'_>) -> bool {
 }
 
 /// Whether a header may pass from a leg with one party's settings to a leg with another's.
-fn passes(header: &Header<'_>, from: Option<&Settings>, to: Option<&Settings>) -> bool {
+pub(crate) fn passes(header: &Header<'_>, from: Option<&Settings>, to: Option<&Settings>) -> bool {
     let Ok(name) = std::str::from_utf8(header.name) else { return false };
     let allowed = |settings: Option<&Settings>| settings.is_none_or(|settings| settings.headers.passes(name));
     allowed(from) && allowed(to)
@@ -359,9 +354,14 @@ fn passes(header: &Header<'_>, from: Option<&Settings>, to: Option<&Settings>) -
 
 /// Allow and Supported as a party's settings have them.
 pub(crate) fn push_abilities(writer: &mut Writer<'_>, settings: Option<&Settings>) {
+    push_abilities_lines(writer.buffer(), settings);
+}
+
+/// As `push_abilities`, onto header lines that are not part of a message yet.
+pub(crate) fn push_abilities_lines(out: &mut Vec<u8>, settings: Option<&Settings>) {
     let Some(settings) = settings else { return };
-    push_list(writer.buffer(), b"Allow: ", settings.access.methods.iter().map(String::as_str));
-    push_list(writer.buffer(), b"Supported: ", settings.access.extensions.iter().map(String::as_str));
+    push_list(out, b"Allow: ", settings.access.methods.iter().map(String::as_str));
+    push_list(out, b"Supported: ", settings.access.extensions.iter().map(String::as_str));
 }
 
 fn push_list<'a>(out: &mut Vec<u8>, name: &[u8], items: impl Iterator<Item = &'a str>) {
@@ -381,13 +381,13 @@ fn push_list<'a>(out: &mut Vec<u8>, name: &[u8], items: impl Iterator<Item = &'a
     }
 }
 
-/// Ends a message with another's body, or without one.
-pub(crate) fn finish_with_body_of(writer: &mut Writer<'_>, message: &Message<'_>) {
-    if message.body().is_empty() {
+/// Ends a message with a body of another's type, or without one.
+fn finish(writer: &mut Writer<'_>, like: &Message<'_>, body: &[u8]) {
+    if body.is_empty() {
         writer.end();
     } else {
-        writer.copy(message, Name::ContentType);
-        writer.body_only(message.body());
+        writer.copy(like, Name::ContentType);
+        writer.body_only(body);
     }
 }
 

@@ -1,6 +1,5 @@
-//! What a quorum holds of a call: the commands that a call proposes and the record that they make of it.
+//! What a call proposes to a quorum, and what becomes of it (architecture, Records).
 //!
-//! `State::apply` and `Call::restore` share this code, so a successor sees exactly what was committed.
 //! Positional encoding: a field is added at the end of a new variant, never in the middle of an old one.
 
 use std::net::SocketAddr;
@@ -11,10 +10,10 @@ use dialog::DialogState;
 use machine::WallTime;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use trunk::{Caller, Name, Party, Plan, Slot, Target, Transport};
+use trunk::{Caller, Name, Party, Plan, Transport};
 
 use crate::cdr::{Facts, HangupBy, LegQuality};
-use crate::id::{CallId, Epoch, HomeId};
+use crate::id::CallId;
 
 /// Where messages of a leg come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -164,6 +163,8 @@ pub struct LegState {
     pub remote_sdp: Bytes,
     /// Where its RTP was found to come from, if latched.
     pub latched: Option<SocketAddr>,
+    /// When its session ends unless it is refreshed (RFC 4028), by the home's clock.
+    pub session_ends_at: Option<WallTime>,
 }
 
 /// The callee answered. Committed before the callee's ACK and the caller's 200.
@@ -305,212 +306,4 @@ pub enum LimitedBy {
     Day,
     /// Calls in a week.
     Week,
-}
-
-/// How far a call has come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Phase {
-    /// Admitted, not answered: the early dialogs of the current attempt, and whether the caller gave up.
-    Ringing {
-        /// Early dialogs by arrival.
-        early: Vec<Progress>,
-        /// The caller's CANCEL was committed.
-        cancelled: bool,
-    },
-    /// Answered.
-    Answered {
-        /// The answer, as later updates left it.
-        confirm: Box<Confirm>,
-        /// Whether the caller's ACK came.
-        acked: bool,
-    },
-}
-
-/// One attempt, as the CDR will list it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
-    /// The target's index in the plan.
-    pub target: u16,
-    /// Who it led to.
-    pub party: Party,
-    /// The Request-URI.
-    pub uri: String,
-    /// When it began.
-    pub started_at: WallTime,
-    /// How it ended; absent while it goes on.
-    pub ended: Option<AttemptEnd>,
-}
-
-/// All that a quorum holds of a live call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CallRecord {
-    /// Its name.
-    pub id: CallId,
-    /// The home that its peers see.
-    pub home: HomeId,
-    /// The epoch of that home when it was admitted.
-    pub epoch: Epoch,
-    /// How it was let in. The targets are dropped at the answer, the INVITE at its ACK.
-    pub admit: Arc<Admit>,
-    /// Every attempt so far; the last is the current one.
-    pub attempts: Vec<Tried>,
-    /// The number of the current attempt (retries at one target count too).
-    pub attempt: u16,
-    /// A Session-Expires demanded by the current target.
-    pub session_expires: Option<u32>,
-    /// The slots that it holds now.
-    pub slots: Vec<Slot>,
-    /// When 18x was first relayed.
-    pub ringing_at: Option<WallTime>,
-    /// How far it has come.
-    pub phase: Phase,
-}
-
-impl CallRecord {
-    /// A call that was let in, its first attempt going to `target` of its plan.
-    pub fn admitted(id: CallId, home: HomeId, epoch: Epoch, admit: Arc<Admit>, target: u16) -> CallRecord {
-        let mut record = CallRecord {
-            id,
-            home,
-            epoch,
-            attempts: Vec::new(),
-            attempt: 0,
-            session_expires: None,
-            slots: Vec::new(),
-            ringing_at: None,
-            phase: Phase::Ringing { early: Vec::new(), cancelled: false },
-            admit,
-        };
-        record.start_attempt(target, record.admit.started_at);
-        record
-    }
-
-    /// Takes a committed change. `granted` is the target that `apply` chose, for an `Attempt`.
-    pub fn apply(&mut self, change: &Change, granted: Option<u16>) {
-        match change {
-            Change::Attempt(attempt) => self.take_attempt(attempt, granted),
-            Change::Progress(progress) => self.take_progress(progress),
-            Change::Cancel(_) => {
-                if let Phase::Ringing { cancelled, .. } = &mut self.phase {
-                    *cancelled = true;
-                }
-            }
-            Change::Confirm(confirm) => self.take_confirm(confirm),
-            Change::Acked(sdp) => {
-                if let Phase::Answered { acked, confirm } = &mut self.phase {
-                    *acked = true;
-                    if let Some(sdp) = sdp {
-                        confirm.ingress.remote_sdp = sdp.clone();
-                    }
-                    // At most 2 KiB stay of an answered call.
-                    Arc::make_mut(&mut self.admit).invite = Bytes::new();
-                }
-            }
-            Change::Update(update) => {
-                if let Phase::Answered { confirm, .. } = &mut self.phase {
-                    let (near, far) = match update.side {
-                        Side::Ingress => (&mut confirm.ingress, &mut confirm.egress),
-                        Side::Egress => (&mut confirm.egress, &mut confirm.ingress),
-                    };
-                    *near = update.leg.clone();
-                    if let Some(leg) = &update.far {
-                        *far = leg.clone();
-                    }
-                }
-            }
-            Change::Advance(side, reserved_to) => self.take_advance(*side, *reserved_to),
-            // The record goes away with the End; the CDR is made from it beforehand.
-            Change::End(_) => {}
-        }
-    }
-
-    /// The target that the current attempt goes to; absent once answered.
-    pub fn target(&self) -> Option<&Target> {
-        let tried = self.attempts.last()?;
-        self.admit.plan.targets.get(usize::from(tried.target))
-    }
-
-    /// The slots that the call would hold on `target` of its plan.
-    pub fn slots_for(&self, target: u16) -> Vec<Slot> {
-        slots_for(&self.admit.plan, target)
-    }
-
-    fn start_attempt(&mut self, target: u16, at: WallTime) {
-        self.slots = self.slots_for(target);
-        if let Some(chosen) = self.admit.plan.targets.get(usize::from(target)) {
-            self.attempts.push(Tried {
-                target,
-                party: chosen.party.clone(),
-                uri: chosen.uri.to_string(),
-                started_at: at,
-                ended: None,
-            });
-        }
-    }
-
-    fn take_attempt(&mut self, attempt: &Attempt, granted: Option<u16>) {
-        let Some(target) = granted else { return };
-        if let Some(last) = self.attempts.last_mut() {
-            last.ended = Some(attempt.ended);
-        }
-        self.attempt = attempt.number;
-        self.session_expires = attempt.session_expires;
-        self.start_attempt(target, attempt.ended.at);
-        if let Phase::Ringing { early, .. } = &mut self.phase {
-            early.clear();
-        }
-    }
-
-    fn take_progress(&mut self, progress: &Progress) {
-        if progress.attempt != self.attempt {
-            return;
-        }
-        if progress.status > 100 && self.ringing_at.is_none() {
-            self.ringing_at = Some(progress.at);
-        }
-        if let Phase::Ringing { early, .. } = &mut self.phase {
-            match early.iter_mut().find(|e| e.dialog.remote_tag == progress.dialog.remote_tag) {
-                Some(known) => *known = progress.clone(),
-                None => early.push(progress.clone()),
-            }
-        }
-    }
-
-    fn take_confirm(&mut self, confirm: &Confirm) {
-        if let Some(last) = self.attempts.last_mut() {
-            last.ended = Some(AttemptEnd { status: confirm.status, at: confirm.answered_at });
-        }
-        self.phase = Phase::Answered { confirm: Box::new(confirm.clone()), acked: false };
-        // No further target is tried. The INVITE stays until the ACK: a successor may have to repeat the 200.
-        Arc::make_mut(&mut self.admit).plan.targets = Vec::new();
-    }
-
-    fn take_advance(&mut self, side: Side, reserved_to: u32) {
-        match (&mut self.phase, side) {
-            (Phase::Answered { confirm, .. }, Side::Ingress) => {
-                confirm.ingress.dialog.cseq.reserve(reserved_to);
-            }
-            (Phase::Answered { confirm, .. }, Side::Egress) => {
-                confirm.egress.dialog.cseq.reserve(reserved_to);
-            }
-            (Phase::Ringing { early, .. }, _) => {
-                for progress in early {
-                    progress.dialog.cseq.reserve(reserved_to);
-                }
-            }
-        }
-    }
-}
-
-/// The slots that a call of `plan` holds while `target` is tried: the caller's and the target's, none twice.
-pub fn slots_for(plan: &Plan, target: u16) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = plan.slots.to_vec();
-    if let Some(target) = plan.targets.get(usize::from(target)) {
-        for slot in target.slots.iter() {
-            if !slots.contains(slot) {
-                slots.push(slot.clone());
-            }
-        }
-    }
-    slots
 }

@@ -18,12 +18,25 @@ pub struct Answer {
     pub retry_after_s: Option<u32>,
     /// The Q.850 cause of the Reason header (RFC 3326).
     pub q850: Option<u8>,
+    /// Min-SE, in seconds (RFC 4028 §9).
+    pub min_se_s: Option<u32>,
+    /// Whether the caller must have session timers (`Require: timer`).
+    pub needs_timer: bool,
 }
 
 impl Answer {
     /// A status with its reason.
     pub fn new(status: u16, text: impl Into<String>) -> Answer {
-        Answer { status, text: text.into(), warning: 399, retry_after_s: None, q850: None }
+        let text = text.into();
+        Answer {
+            status,
+            text,
+            warning: 399,
+            retry_after_s: None,
+            q850: None,
+            min_se_s: None,
+            needs_timer: false,
+        }
     }
 
     const fn retry_after(mut self, seconds: u32) -> Answer {
@@ -144,6 +157,17 @@ pub fn malformed(text: impl Into<String>) -> Answer {
     Answer::new(400, text)
 }
 
+/// The session timer that the caller wants, or has not, is not served.
+pub fn session(reject: &dialog::Reject) -> Answer {
+    let mut answer = Answer::new(reject.status(), format!("timers.session: {reject}"));
+    match reject {
+        dialog::Reject::IntervalTooSmall { min_se_s } => answer.min_se_s = Some(*min_se_s),
+        dialog::Reject::TimerRequired => answer.needs_timer = true,
+        _ => {} // The others carry nothing.
+    }
+    answer
+}
+
 /// The home has no RTP ports left.
 pub fn no_ports() -> Answer {
     Answer::new(503, "media.ports: none is free").retry_after(5).cause(34)
@@ -181,7 +205,8 @@ mod tests {
 
     #[test]
     fn the_minute_says_when_and_the_day_says_never_mind() {
-        let over = |kind| limited(&Limited { kind, scope: name("t"), limit: 2, egress: false, retry_after_s: 90 });
+        let over =
+            |kind| limited(&Limited { kind, scope: name("t"), limit: 2, egress: false, retry_after_s: 90 });
         assert_eq!((over(LimitedBy::Minute).status, over(LimitedBy::Minute).retry_after_s), (503, Some(60)));
         assert_eq!((over(LimitedBy::Day).status, over(LimitedBy::Day).retry_after_s), (403, None));
     }

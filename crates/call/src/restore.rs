@@ -11,11 +11,12 @@ use transaction::{Answer2xx, InviteServer};
 use trunk::{Party, Transport};
 
 use crate::admission::settings;
-use crate::call::{Call, CallTimer, Legs, Stage};
+use crate::call::{Call, CallTimer, Stage};
 use crate::context::Context;
-use crate::leg::{Leg, session_policy};
+use crate::leg::{Leg, Legs, session_policy};
+use crate::live::{CallRecord, Phase};
 use crate::message::push_abilities;
-use crate::record::{CallRecord, Confirm, LegState, Phase, Progress, Side};
+use crate::record::{Confirm, LegState, Progress, Side};
 use crate::setup::Setup;
 
 impl Call {
@@ -41,20 +42,13 @@ impl Call {
     fn restore_setup(&mut self, record: &CallRecord) -> Option<()> {
         let invite = OwnedMessage::parse(record.admit.invite.clone(), Framing::Datagram).ok()?;
         let flow = record.admit.ingress;
-        self.setup = Some(Box::new(Setup {
-            server: InviteServer::new(self.times(), flow.transport != Transport::Udp),
-            flow,
-            admit: Some(record.admit.clone()),
-            attempt: None,
-            attempts: record.attempt,
-            cancelled: false,
-            progressed: record.ringing_at.is_some(),
-            answer: None,
-            ok: None,
-            verdict: None,
-            session_expires: record.session_expires,
-            invite,
-        }));
+        let server = InviteServer::new(self.times(), flow.transport != Transport::Udp);
+        let mut setup = Setup::new(invite, flow, server);
+        setup.admit = Some(record.admit.clone());
+        setup.attempts = record.attempt;
+        setup.progressed = record.ringing_at.is_some();
+        setup.session_expires = record.session_expires;
+        self.setup = Some(Box::new(setup));
         Some(())
     }
 
@@ -78,19 +72,28 @@ impl Call {
         let mut forks = Vec::new();
         let mut ingress = Vec::new();
         for progress in early {
-            let number = progress.attempt.to_be_bytes();
-            let tag = self.ingress_tag(&[&number, progress.dialog.remote_tag.as_bytes()]);
-            if let Some(dialog) = self.ingress_dialog(&tag) {
+            let tag = progress.dialog.remote_tag.as_bytes();
+            if let Some(mut dialog) = self.ingress_dialog(progress.attempt, tag) {
+                if let Some(rseq) = progress.rseq {
+                    // The caller may have been told reliably, by this number; its PRACK is welcome.
+                    let _ = dialog.next_rseq(u64::from(rseq.saturating_sub(1)));
+                }
                 forks.push(Dialog::restore(now, progress.dialog.clone(), callee_settings, None));
                 ingress.push(dialog);
             }
         }
+        let numbers = early.iter().map(|progress| progress.dialog.cseq.reserved_to()).max();
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
             attempt.forks = Forks::restore(forks);
             attempt.early = ingress;
+            attempt.heard = !early.is_empty();
+        }
+        if let Some(last) = numbers {
+            self.reserve_numbers(Side::Egress, last);
         }
         if cancelled {
             self.give_up(now, wall);
+            self.conclude_cancelled(now, wall);
         }
     }
 
@@ -106,31 +109,40 @@ impl Call {
         let caller_settings = self.dialog_settings(Some(&self.party));
         let callee_settings = self.dialog_settings(self.callee.as_ref());
         let leg = |state: &LegState, settings| Leg {
-            dialog: Dialog::restore(now, state.dialog.clone(), settings, None),
+            dialog: Dialog::restore(now, state.dialog.clone(), settings, left(state.session_ends_at, wall)),
             flow: state.flow,
             local_sdp: state.local_sdp.clone(),
             remote_sdp: state.remote_sdp.clone(),
             latched: state.latched,
         };
+        self.media.versions = [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
         self.legs = Some(Box::new(Legs {
             ingress: leg(&confirm.ingress, caller_settings),
             egress: leg(&confirm.egress, callee_settings),
+            delayed: confirm.delayed_offer,
         }));
-        self.media.versions =
-            [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
-        let lasted = u64::try_from(wall.0 - confirm.answered_at.0).unwrap_or(0);
+        let lasted = Duration::from_millis(u64::try_from(wall.0 - confirm.answered_at.0).unwrap_or(0));
         let max = record.admit.plan.max_duration;
         if !max.is_zero() {
-            let left = max.saturating_sub(Duration::from_millis(lasted));
-            self.timers.set(CallTimer::MaxDuration, now + left);
+            self.timers.set(CallTimer::MaxDuration, now + max.saturating_sub(lasted));
         }
         if !acked {
-            self.restore_unacknowledged(now, record, confirm, Duration::from_millis(lasted));
+            self.restore_unacknowledged(now, record, confirm, lasted);
+        } else if confirm.delayed_offer && confirm.egress.local_sdp.is_empty() {
+            self.restore_delayed_answer(&confirm.ingress.remote_sdp);
         }
         self.relay_answered();
         // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
         self.keep_numbers(Side::Ingress);
         self.keep_numbers(Side::Egress);
+    }
+
+    /// The answer that went, or should have gone, into the callee's ACK: the callee's 2xx, repeated, wants it again.
+    fn restore_delayed_answer(&mut self, sdp: &[u8]) {
+        let answer = self.describe(Side::Egress, sdp, false).unwrap_or_default();
+        if let Some(legs) = self.legs.as_mut() {
+            legs.egress.local_sdp = answer;
+        }
     }
 
     /// The caller's ACK never came: its 200 is repeated for what is left of 64·T1.
@@ -163,6 +175,11 @@ impl Call {
         let times = self.times();
         if let Some(setup) = self.setup.as_mut() {
             setup.answer = Some(Answer2xx::resume(now, times, Bytes::from(out), lasted));
+            setup.responded = true;
+            setup.ack_owed = confirm.delayed_offer;
+        }
+        if let Some(legs) = self.legs.as_mut() {
+            legs.ingress.dialog.await_ack();
         }
         let _given_up = self.pump_answer();
     }
@@ -173,9 +190,15 @@ impl Call {
     }
 }
 
+/// How much of a session is left by its recorded deadline.
+fn left(ends_at: Option<WallTime>, wall: WallTime) -> Option<Duration> {
+    ends_at.map(|at| Duration::from_millis(u64::try_from(at.0.saturating_sub(wall.0)).unwrap_or(0)))
+}
+
 /// The version in the `o=` line of a description of ours.
 fn o_version(body: &[u8]) -> u64 {
     let session = sdp::Session::parse(body).ok();
-    let version = session.and_then(|session| std::str::from_utf8(session.origin().version).ok()?.parse().ok());
+    let version =
+        session.and_then(|session| std::str::from_utf8(session.origin().version).ok()?.parse().ok());
     version.unwrap_or(0)
 }

@@ -1,5 +1,6 @@
 //! From the INVITE to its final answer: the caller's transaction and the attempts to reach a callee.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,9 +12,9 @@ use transaction::{Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteC
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Stage, Waiting};
 use crate::cdr::HangupBy;
+use crate::ending::Ending;
 use crate::fading::{Fading, refusal_ack};
 use crate::io::{Event, Output};
-use crate::ending::Ending;
 use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Outcome};
 use crate::reject::{self, Answer};
 
@@ -26,24 +27,56 @@ pub(crate) struct Setup {
     pub flow: Flow,
     /// Its transaction.
     pub server: InviteServer,
+    /// Whether it was answered at all, by this node.
+    pub responded: bool,
     /// How the call asked to be let in; absent for a call that policy refused.
     pub admit: Option<Arc<Admit>>,
     /// The attempt under way.
     pub attempt: Option<AttemptLeg>,
     /// How many attempts began.
     pub attempts: u16,
+    /// Names that are being looked up; only the answer to the last one counts.
+    pub resolving: u32,
     /// The caller gave up.
     pub cancelled: bool,
     /// 18x was relayed.
     pub progressed: bool,
+    /// The callee's answer, while a reliable 18x with a description has no PRACK (RFC 3262 §3).
+    pub held: Option<Box<(OwnedMessage, Flow)>>,
     /// Repeats the 200 until the caller's ACK.
     pub answer: Option<Answer2xx>,
+    /// The callee's ACK waits for the caller's, which carries the answer to its offer.
+    pub ack_owed: bool,
     /// The 200, until the answer is committed.
     pub ok: Option<Bytes>,
     /// What the caller hears in the end, once the end is committed.
     pub verdict: Option<Verdict>,
     /// A Session-Expires that the current target demanded (RFC 4028 §7.3).
     pub session_expires: Option<u32>,
+}
+
+impl Setup {
+    /// The set-up of a call that has asked nobody yet.
+    pub fn new(invite: OwnedMessage, flow: Flow, server: InviteServer) -> Setup {
+        Setup {
+            invite,
+            flow,
+            server,
+            responded: false,
+            admit: None,
+            attempt: None,
+            attempts: 0,
+            resolving: 0,
+            cancelled: false,
+            progressed: false,
+            held: None,
+            answer: None,
+            ack_owed: false,
+            ok: None,
+            verdict: None,
+            session_expires: None,
+        }
+    }
 }
 
 /// One INVITE to one target.
@@ -57,10 +90,12 @@ pub(crate) struct AttemptLeg {
     pub flow: Option<Flow>,
     /// Its branch.
     pub branch: Vec<u8>,
-    /// The INVITE.
-    pub invite: Bytes,
+    /// The INVITE; absent while its name is looked up.
+    pub invite: Option<OwnedMessage>,
     /// Its transaction; absent while its name is looked up.
     pub client: Option<InviteClient>,
+    /// Whether the callee said anything, so that a CANCEL may go out (RFC 3261 §9.1).
+    pub heard: bool,
     /// The CANCEL, once sent.
     pub cancel: Option<NonInviteClient>,
     /// The callees' dialogs, one for each tag that answered.
@@ -68,9 +103,9 @@ pub(crate) struct AttemptLeg {
     /// The caller's side of each, in the same order.
     pub early: Vec<Dialog>,
     /// Addresses that are left to try.
-    pub addresses: Vec<std::net::SocketAddr>,
-    /// Its end is proposed; the response that ended it waits for its ACK.
-    pub failure: Option<Option<OwnedMessage>>,
+    pub addresses: Vec<SocketAddr>,
+    /// Its end is proposed; the response that ended it, if there was one, waits for its ACK.
+    pub failure: Option<Option<Box<OwnedMessage>>>,
 }
 
 /// The final answer that waits for the end to be committed.
@@ -79,7 +114,7 @@ pub(crate) enum Verdict {
     /// One of ours.
     Ours(Answer),
     /// A peer's, passed on.
-    Theirs(OwnedMessage),
+    Theirs(Box<OwnedMessage>),
 }
 
 impl Verdict {
@@ -111,6 +146,8 @@ impl Call {
                 if self.setup.as_ref().is_some_and(|setup| setup.cancelled) {
                     // The CANCEL overtook the commit: no INVITE goes out at all (RFC 3261 §9.2).
                     self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
+                } else if let Some(hangup) = self.hangup_wanted.take() {
+                    self.conclude(now, wall, Verdict::Ours(Answer::new(503, hangup.reason)), hangup.by);
                 } else {
                     self.start_attempt(now, wall, target);
                 }
@@ -147,29 +184,34 @@ impl Call {
         now: Instant,
         wall: WallTime,
         status: u16,
-        response: Option<OwnedMessage>,
+        response: Option<Box<OwnedMessage>>,
     ) {
         let Some(setup) = self.setup.as_mut() else { return };
         let Some(attempt) = setup.attempt.as_mut() else { return };
-        if attempt.failure.is_some() {
+        if attempt.failure.is_some() || self.stage != Stage::Trying {
+            // What ends it is decided; a response that comes meanwhile still wants its ACK.
+            if response.is_some() {
+                attempt.failure = Some(response);
+            }
             return;
         }
         let (number, target) = (attempt.number, attempt.target);
         attempt.failure = Some(response.clone());
         self.timers.clear(CallTimer::NoResponse);
         self.timers.clear(CallTimer::Ring);
-        let setup = self.setup.as_mut().expect("checked above");
         if setup.cancelled {
             return self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
         }
-        let demanded = response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
-        let from_target = match demanded {
+        let demanded =
+            response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
+        let again = demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se));
+        let from_target = match again {
             // Once more to the same target, with what it demands (RFC 4028 §7.3).
-            Some(min_se) if setup.session_expires.is_none_or(|had| had < min_se) => {
+            Some(min_se) => {
                 setup.session_expires = Some(min_se);
                 Some(target)
             }
-            _ => self.next_target(target, status),
+            None => self.next_target(target, status),
         };
         let ended = AttemptEnd { status, at: wall };
         match from_target {
@@ -192,6 +234,9 @@ impl Call {
     pub(crate) fn attempt_granted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
         let cancelled = self.setup.as_ref().is_some_and(|setup| setup.cancelled);
         self.leave_attempt(now);
+        if self.stage != Stage::Trying {
+            return; // The end was decided meanwhile.
+        }
         match outcome {
             Outcome::Target(_) if cancelled => {
                 self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
@@ -230,30 +275,35 @@ impl Call {
     /// Acknowledges the refusal that ended the current attempt and lets its transaction go.
     pub(crate) fn leave_attempt(&mut self, now: Instant) {
         let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.take()) else { return };
-        let AttemptLeg { flow: Some(flow), client: Some(mut client), branch, invite, failure, cancel, .. } =
-            attempt
+        let AttemptLeg {
+            flow: Some(flow),
+            client: Some(mut client),
+            invite: Some(invite),
+            branch,
+            failure,
+            cancel,
+            ..
+        } = attempt
         else {
             return;
         };
         match failure.flatten() {
             Some(response) if response.view().status().is_some_and(|status| status < 300) => {
                 // It answered a call that is over: ACK and BYE (RFC 3261 §13.2.2.4).
-                let at = self.fading.len();
-                let ours = invite.clone();
-                self.fading.push(Fading { client, flow, branch, invite, cancel, winner: None, byes: Vec::new() });
-                self.dismiss(now, at, &ours, &response.view(), flow);
+                self.dismiss_from(now, &invite, &response.view(), flow);
+                self.fade(now, Fading { client, flow, branch, invite, cancel });
             }
             Some(response) if client.is_final() => {
-                let ack = refusal_ack(&invite, &response.view());
+                let ack = refusal_ack(&invite.view(), &response.view());
                 client.handle(now, ClientInput::Acknowledge(ack.clone()));
-                self.send(flow, ack.clone());
                 self.remain(&response.view(), flow, ack);
+                self.fade(now, Fading { client, flow, branch, invite, cancel });
             }
             _ if client.is_terminated() => {}
             // No final response yet: cancelled, it fades away on its own.
             _ => {
                 client.handle(now, ClientInput::Cancel);
-                self.fade(now, Fading { client, flow, branch, invite, cancel, winner: None, byes: Vec::new() });
+                self.fade(now, Fading { client, flow, branch, invite, cancel });
             }
         }
     }
@@ -268,9 +318,8 @@ impl Call {
         let (status, reason) = (verdict.status(), verdict.reason());
         setup.verdict = Some(verdict);
         self.timers.clear_all();
-        self.ending = Some(Ending { status, reason, by, at: wall });
-        self.begin_end();
-        let _ = now;
+        self.ending = Some(Box::new(Ending { status, reason, by, at: wall }));
+        self.begin_end(now);
     }
 
     /// Gives the caller its final, non-2xx answer.
@@ -279,9 +328,10 @@ impl Call {
         let message = self.final_response(&setup.invite.view(), setup.flow, &verdict);
         let status = verdict.status();
         if let Some(setup) = self.setup.as_mut() {
+            setup.responded = true;
             setup.server.handle(now, ServerInput::Respond { status, message });
         }
-        self.pump_setup(now);
+        self.pump_setup();
     }
 
     /// Answers the caller's INVITE provisionally.
@@ -289,8 +339,9 @@ impl Call {
         let Some(setup) = self.setup.as_ref() else { return };
         let message = self.provisional(&setup.invite.view(), setup.flow, status, tag, extra);
         if let Some(setup) = self.setup.as_mut() {
+            setup.responded = true;
             setup.server.handle(now, ServerInput::Respond { status, message });
         }
-        self.pump_setup(now);
+        self.pump_setup();
     }
 }

@@ -44,7 +44,10 @@ fn a_call_rings_is_answered_and_ends_with_one_cdr() {
     assert!(w.ended);
     assert_eq!(w.cdrs.len(), 1);
     let cdr = &w.cdrs[0];
-    assert_eq!((cdr.sip_status, cdr.hangup_by, cdr.facts.to.as_str()), (200, HangupBy::Caller, "+31301111111"));
+    assert_eq!(
+        (cdr.sip_status, cdr.hangup_by, cdr.facts.to.as_str()),
+        (200, HangupBy::Caller, "+31301111111")
+    );
     assert!(cdr.answered_at.is_some() && cdr.codec_a.as_deref() == Some("PCMA"));
     assert_eq!(invite.get("Max-Forwards"), "69");
     assert!(w.events.contains(&Event::Answered));
@@ -60,7 +63,9 @@ fn the_callee_sees_nothing_of_the_caller_but_what_policy_shows() {
     assert!(!invite.text.contains("call-a") && !invite.text.contains("tag=a1"));
     assert!(invite.get("From").contains("<sip:+31201234567@sbc.example>"));
     assert_eq!(invite.get("Contact"), "<sip:203.0.113.1:5060>");
-    assert!(invite.body().contains("m=audio 20000 RTP/AVP") && invite.body().contains("c=IN IP4 203.0.113.1"));
+    assert!(
+        invite.body().contains("m=audio 20000 RTP/AVP") && invite.body().contains("c=IN IP4 203.0.113.1")
+    );
     assert_eq!(w.relay.first().map(String::as_str), Some("0 Some(\"192.0.2.1:4000\") None"));
 }
 
@@ -243,13 +248,17 @@ fn a_refused_reinvite_is_passed_back_and_the_call_stays() {
     // lessons.md 62: a B2BUA must relay failures too.
     let mut w = World::new();
     let (_, ok) = answered(&mut w);
-    let t38 = OFFER.replace("o=a 1 1", "o=a 1 2").replace("m=audio 4000 RTP/AVP 8 0 101", "m=image 4000 udptl t38");
+    let t38 =
+        OFFER.replace("o=a 1 1", "o=a 1 2").replace("m=audio 4000 RTP/AVP 8 0 101", "m=image 4000 udptl t38");
     w.receive(CALLER, &from_caller(&ok, "INVITE", 2, &t38));
     w.expect(CALLER, "SIP/2.0 100");
     let reinvite = w.expect(CALLEE, "INVITE");
     w.receive(CALLEE, &response(&reinvite, "488 Not Acceptable Here", "", "", ""));
     w.commit_all();
     let starts: Vec<String> = w.sent.drain(..).map(|s| s.start().to_owned()).collect();
-    assert!(starts.iter().any(|s| s.starts_with("ACK")) && starts.iter().any(|s| s.contains("488")), "{starts:?}");
+    assert!(
+        starts.iter().any(|s| s.starts_with("ACK")) && starts.iter().any(|s| s.contains("488")),
+        "{starts:?}"
+    );
     assert!(w.record.is_some() && w.cdrs.is_empty());
 }

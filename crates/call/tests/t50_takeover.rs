@@ -89,7 +89,9 @@ fn an_answered_call_goes_on_without_a_word_and_ends_from_either_side() {
         w.take_over();
         w.expect_silence();
         w.commit();
-        assert!(w.relay.last().is_some_and(|r| r.contains("192.0.2.1:4000") && r.contains("198.51.100.1:6000")));
+        assert!(
+            w.relay.last().is_some_and(|r| r.contains("192.0.2.1:4000") && r.contains("198.51.100.1:6000"))
+        );
         let (far, near) = if from_the_caller {
             w.receive(CALLER, &from_caller(&ok, "BYE", 2, ""));
             (CALLEE, CALLER)

@@ -278,7 +278,11 @@ impl World {
                 Output::Ended(_) => self.ended = true,
                 Output::Relay(call::RelayChange::Set(index, entry)) => {
                     let remote = |side: &env::SideConfig| side.remote.map(|r| r.rtp.to_string());
-                    self.relay.push(format!("{index} {:?} {:?}", remote(&entry.ingress), remote(&entry.egress)));
+                    self.relay.push(format!(
+                        "{index} {:?} {:?}",
+                        remote(&entry.ingress),
+                        remote(&entry.egress)
+                    ));
                 }
                 Output::Relay(call::RelayChange::Remove) => {
                     self.relay.push("remove".into());
@@ -292,7 +296,8 @@ impl World {
     /// The next message sent must begin so and go there.
     #[track_caller]
     pub fn expect(&mut self, to: &str, start: &str) -> Sent {
-        let sent = self.sent.pop_front().unwrap_or_else(|| panic!("nothing was sent; wanted {start} to {to}"));
+        let sent =
+            self.sent.pop_front().unwrap_or_else(|| panic!("nothing was sent; wanted {start} to {to}"));
         assert!(sent.start().starts_with(start), "wanted {start}, got {}", sent.text);
         assert_eq!(sent.to, to.parse().unwrap(), "{start} went elsewhere");
         sent
