@@ -96,13 +96,17 @@ impl Connection {
         self.waker.wake();
     }
 
+    /// Whether the peer has said that it is done, and has had time to hear what was left to say.
+    pub(crate) fn is_done(&self, now: Instant, limits: &StreamLimits) -> bool {
+        let state = lock(&self.state);
+        let limit = if state.queue.is_empty() { limits.linger } else { limits.message };
+        state.ended.is_some_and(|ended| now.since(ended) > limit)
+    }
+
     /// Whether the peer has taken too long for whatever it is doing.
     pub(crate) fn is_overdue(&self, now: Instant, limits: &StreamLimits) -> bool {
         let state = lock(&self.state);
         let over = |since: Instant, limit: Duration| now.since(since) > limit;
-        if let Some(ended) = state.ended {
-            return state.queue.is_empty() && over(ended, limits.linger) || over(ended, limits.message);
-        }
         if state.partial.is_some_and(|since| over(since, limits.message)) {
             return true;
         }

@@ -228,7 +228,9 @@ impl Shared {
             let now = self.clock.now();
             let all = lock(&self.table).all();
             for connection in all {
-                if connection.is_overdue(now, &self.limits) {
+                if connection.is_done(now, &self.limits) {
+                    connection.close();
+                } else if connection.is_overdue(now, &self.limits) {
                     Counters::count(&self.counters.timed_out);
                     connection.close();
                 }
