@@ -199,8 +199,11 @@ impl Proposer {
     /// `None` if the batch is not the one under way.
     pub(crate) fn applied(&self, batch: &Batch, verdict: Verdict) -> Option<Vec<Outcome>> {
         let mut stream = self.lock();
+        // The Boots of lives before this one, which the log may still bring, have the same number: none.
         let ours = stream.incarnation == batch.incarnation
-            && stream.under_way.as_ref().is_some_and(|u| u.stamped.batch.seq == batch.seq);
+            && stream.under_way.as_ref().is_some_and(|it| {
+                it.stamped.batch.seq == batch.seq && (batch.incarnation.0 != 0 || it.stamped.batch == *batch)
+            });
         let outcomes = match verdict {
             Verdict::Applied(outcomes) if ours => outcomes,
             Verdict::Fenced if ours => {

@@ -48,8 +48,9 @@ pub enum Record<'a> {
     Purged(Position),
 }
 
-/// Where a segment stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a segment stands in the log, and what older segments, soon removed, said last. It is durable before
+/// the first group is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// Drawn when the log was made; mixed into every CRC, so that payloads can't pose as groups.
     pub salt: u64,
@@ -57,6 +58,12 @@ pub struct Header {
     pub segment: u64,
     /// The number of its first group.
     pub first_group: u64,
+    /// The last vote.
+    pub vote: Option<Vote>,
+    /// The highest entry known to be committed.
+    pub committed: Option<Position>,
+    /// Entries up to this one are in a snapshot.
+    pub purged: Option<Position>,
 }
 
 /// Why a segment can't be read.
@@ -164,6 +171,14 @@ pub fn header_block(header: &Header) -> Vec<u8> {
     block.extend_from_slice(&header.salt.to_le_bytes());
     block.extend_from_slice(&header.segment.to_le_bytes());
     block.extend_from_slice(&header.first_group.to_le_bytes());
+    let vote = header.vote.unwrap_or(Vote { term: 0, node: 0, committed: false });
+    block.push(u8::from(header.vote.is_some()) | u8::from(vote.committed) << 1);
+    block.extend_from_slice(&vote.term.to_le_bytes());
+    block.extend_from_slice(&vote.node.to_le_bytes());
+    for at in [header.committed, header.purged] {
+        block.push(u8::from(at.is_some()));
+        push_position(&mut block, at.unwrap_or(Position { term: 0, node: 0, index: 0 }));
+    }
     let crc = crc32c::crc32c(&block);
     block.extend_from_slice(&crc.to_le_bytes());
     block.resize(BLOCK, 0);
@@ -202,25 +217,22 @@ pub fn scan(bytes: &[u8], mut see: impl FnMut(Record<'_>, u64)) -> Result<Scan, 
     Ok(Scan { header: Some(header), end: end as u64, next_group, torn })
 }
 
-fn read_header(bytes: &[u8]) -> Result<Option<Header>, ScanError> {
+/// The header of a segment, if it is whole.
+pub(super) fn read_header(bytes: &[u8]) -> Result<Option<Header>, ScanError> {
     let Some(block) = bytes.get(..HEADER_LEN) else { return Ok(None) };
     let mut fields = Fields(block);
     let (Some(magic), Some(version)) = (fields.take(8), fields.u32()) else { return Ok(None) };
     if magic != SEGMENT_MAGIC {
         return Ok(None);
     }
-    let (Some(salt), Some(segment), Some(first_group), Some(crc)) =
-        (fields.u64(), fields.u64(), fields.u64(), fields.u32())
-    else {
-        return Ok(None);
-    };
-    if crc != crc32c::crc32c(block.get(..HEADER_LEN - 4).unwrap_or_default()) {
+    let (covered, crc) = block.split_at(HEADER_LEN - 4);
+    if crc != crc32c::crc32c(covered).to_le_bytes() {
         return Ok(None);
     }
     if version != VERSION {
         return Err(ScanError::Version(version));
     }
-    Ok(Some(Header { salt, segment, first_group }))
+    Ok(fields.header())
 }
 
 /// The number and the records' range of the group at `at`, if it is whole.
@@ -248,7 +260,7 @@ fn show_records(bytes: &[u8], body: Range<usize>, see: &mut impl FnMut(Record<'_
     let mut at = body.start;
     while at < body.end {
         let mut fields = Fields(bytes.get(at..body.end)?);
-        let (kind, len) = (*fields.take(1)?.first()?, fields.u32()? as usize);
+        let (kind, len) = (fields.u8()?, fields.u32()? as usize);
         let mut inner = Fields(fields.take(len)?);
         let record = match kind {
             KIND_ENTRY => {
@@ -257,7 +269,7 @@ fn show_records(bytes: &[u8], body: Range<usize>, see: &mut impl FnMut(Record<'_
             }
             KIND_VOTE => {
                 let (term, node) = (inner.u64()?, inner.u64()?);
-                Record::Vote(Vote { term, node, committed: *inner.take(1)?.first()? != 0 })
+                Record::Vote(Vote { term, node, committed: inner.u8()? != 0 })
             }
             KIND_COMMITTED => Record::Committed(inner.position()?),
             KIND_TRUNCATED => Record::Truncated(inner.u64()?),
@@ -304,15 +316,33 @@ impl<'a> Fields<'a> {
         self.take(8)?.try_into().ok().map(u64::from_le_bytes)
     }
 
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
     fn position(&mut self) -> Option<Position> {
         Some(Position { term: self.u64()?, node: self.u64()?, index: self.u64()? })
+    }
+
+    fn header(&mut self) -> Option<Header> {
+        let (salt, segment, first_group) = (self.u64()?, self.u64()?, self.u64()?);
+        let flags = self.u8()?;
+        let vote = Vote { term: self.u64()?, node: self.u64()?, committed: flags & 2 != 0 };
+        let vote = (flags & 1 != 0).then_some(vote);
+        let mut maybe = || {
+            let there = self.u8()? != 0;
+            let position = self.position()?;
+            Some(there.then_some(position))
+        };
+        let (committed, purged) = (maybe()?, maybe()?);
+        Some(Header { salt, segment, first_group, vote, committed, purged })
     }
 }
 
 const SEGMENT_MAGIC: &[u8; 8] = b"BANYANLG";
 const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"BGRP");
 const VERSION: u32 = 1;
-const HEADER_LEN: usize = 8 + 4 + 8 + 8 + 8 + 4;
+const HEADER_LEN: usize = 8 + 4 + 3 * 8 + 17 + 2 * 25 + 4;
 const KIND_ENTRY: u8 = 1;
 const KIND_VOTE: u8 = 2;
 const KIND_COMMITTED: u8 = 3;
@@ -323,7 +353,14 @@ const KIND_PURGED: u8 = 5;
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header { salt: 0x5A17, segment: 3, first_group: 7 };
+    const HEADER: Header = Header {
+        salt: 0x5A17,
+        segment: 3,
+        first_group: 7,
+        vote: Some(Vote { term: 5, node: 6, committed: true }),
+        committed: None,
+        purged: Some(Position { term: 1, node: 2, index: 3 }),
+    };
 
     fn position(index: u64) -> Position {
         Position { term: 1, node: 1, index }

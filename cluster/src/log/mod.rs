@@ -19,7 +19,7 @@ pub use metrics::{SYNC_BOUNDS_US, SyncMetrics, SyncSample};
 pub use recover::LogError;
 pub(crate) use recover::{perform, read_file};
 
-use format::{BLOCK, GROUP_HEADER, begin_group, header_block, push_entry, push_record, seal_group};
+use format::{BLOCK, begin_group, header_block, push_entry, push_record, seal_group};
 
 /// Told once, from any thread, how a write ended.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -87,6 +87,8 @@ struct Inner {
     /// The group being written, and who waits for it.
     writing: Option<Instant>,
     flushing: Vec<Done>,
+    /// The first group of a segment, while the header is being written.
+    follows: Option<DiskOp>,
     /// A write that the full disk refused.
     stalled: Option<DiskOp>,
     health: LogHealth,
@@ -248,58 +250,47 @@ impl Inner {
         self.unplaced = self.unplaced.min(self.places.len());
     }
 
-    /// Gives the filled group its place and completes its bytes.
-    fn take_group(&mut self, segment_len: u64) -> DiskOp {
+    /// Gives the filled group its place and completes its bytes. The write of a fresh segment's header comes
+    /// before it.
+    fn take_group(&mut self, segment_len: u64) -> (Option<DiskOp>, DiskOp) {
         let spare = std::mem::take(&mut self.spare);
-        let mut group = std::mem::replace(&mut self.filling, spare);
+        let mut bytes = std::mem::replace(&mut self.filling, spare);
         begin_group(&mut self.filling);
-        let needed = group.len().next_multiple_of(BLOCK) as u64;
+        let needed = bytes.len().next_multiple_of(BLOCK) as u64;
         if self.end + needed > segment_len && self.next == Next::Ready {
             (self.segment, self.end, self.next) = (self.segment + 1, 0, Next::Missing);
             self.segments.push_back(Segment { number: self.segment, last: None });
         }
+        let file: Arc<str> = recover::segment_name(self.segment).into();
+        let header = (self.end == 0).then(|| {
+            self.end = BLOCK as u64;
+            DiskOp::Write { file: file.clone(), at: 0, bytes: header_block(&self.header()) }
+        });
         let at = self.end;
-        let mut bytes = Vec::new();
-        if self.end == 0 {
-            bytes = self.begin_segment();
-        }
-        let start = self.end;
-        seal_group(&mut group, self.salt, self.segment, self.next_group);
+        seal_group(&mut bytes, self.salt, self.segment, self.next_group);
         self.next_group += 1;
-        self.end += group.len() as u64;
+        self.end += bytes.len() as u64;
         let placed = self.places.len() - self.unplaced;
         for place in self.places.iter_mut().skip(placed) {
-            (place.segment, place.offset) = (self.segment, place.offset + start);
+            (place.segment, place.offset) = (self.segment, place.offset + at);
         }
         self.unplaced = 0;
         let last = self.places.back().map(|place| place.at.index);
         if let Some(segment) = self.segments.back_mut() {
             segment.last = segment.last.max(last);
         }
-        if bytes.is_empty() {
-            bytes = group;
-        } else {
-            bytes.extend_from_slice(&group);
-        }
-        DiskOp::Write { file: recover::segment_name(self.segment).into(), at, bytes }
+        (header, DiskOp::Write { file, at, bytes })
     }
 
-    /// The header of a fresh segment and a group that repeats what older segments, soon removed, said last.
-    fn begin_segment(&mut self) -> Vec<u8> {
-        let header = Header { salt: self.salt, segment: self.segment, first_group: self.next_group };
-        let mut bytes = header_block(&header);
-        let mut group = Vec::new();
-        begin_group(&mut group);
-        self.vote.iter().for_each(|vote| push_record(&mut group, &Record::Vote(*vote)));
-        self.committed.iter().for_each(|at| push_record(&mut group, &Record::Committed(*at)));
-        self.purged.iter().for_each(|at| push_record(&mut group, &Record::Purged(*at)));
-        if group.len() > GROUP_HEADER {
-            seal_group(&mut group, self.salt, self.segment, self.next_group);
-            self.next_group += 1;
-            bytes.extend_from_slice(&group);
+    fn header(&self) -> Header {
+        Header {
+            salt: self.salt,
+            segment: self.segment,
+            first_group: self.next_group,
+            vote: self.vote,
+            committed: self.committed,
+            purged: self.purged,
         }
-        self.end = bytes.len() as u64;
-        bytes
     }
 }
 
@@ -320,10 +311,16 @@ impl Shared {
     }
 
     fn start_write(self: &Arc<Self>, inner: &mut Inner) {
-        let op = inner.take_group(self.segment_len);
+        let (header, group) = inner.take_group(self.segment_len);
         inner.flushing = std::mem::take(&mut inner.waiting);
         inner.writing = Some(self.clock.now());
-        self.submit(op);
+        match header {
+            Some(header) => {
+                inner.follows = Some(group);
+                self.submit(header);
+            }
+            None => self.submit(group),
+        }
         if inner.next == Next::Missing && inner.end > self.segment_len / 2 {
             inner.next = Next::UnderWay;
             let file = recover::segment_name(inner.segment + 1).into();
@@ -346,6 +343,10 @@ impl Shared {
     fn written(self: &Arc<Self>, file: &Arc<str>, at: u64, result: io::Result<()>, mut bytes: Vec<u8>) {
         let mut inner = self.lock();
         let result = match result {
+            Ok(()) if inner.follows.is_some() => {
+                inner.health = LogHealth::Writing;
+                return inner.follows.take().map_or((), |group| self.submit(group));
+            }
             Ok(()) => {
                 let began = inner.writing.take().unwrap_or_default();
                 self.syncs.record(self.clock.now().since(began), bytes.len());

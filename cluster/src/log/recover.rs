@@ -8,7 +8,7 @@ use env::{Clock, Disk, DiskOp, Lane};
 use futures::channel::oneshot;
 use thiserror::Error;
 
-use super::format::{BLOCK, GROUP_HEADER, Record, Scan, ScanError, begin_group, scan};
+use super::format::{BLOCK, GROUP_HEADER, Record, Scan, ScanError, begin_group, read_header, scan};
 use super::{Inner, Log, LogHealth, Next, Place, Segment, Shared, SyncMetrics};
 
 /// Why a log can't be opened.
@@ -67,6 +67,7 @@ impl Log {
             waiting: Vec::new(),
             writing: None,
             flushing: Vec::new(),
+            follows: None,
             stalled: None,
             health: LogHealth::Writing,
             spare: Vec::new(),
@@ -153,6 +154,10 @@ fn replay(
         let file = segment_name(*number);
         let bytes =
             read_file(disk, &file).map_err(|error| LogError::Disk { file: file.clone(), error })?;
+        if n == 0 && let Ok(Some(header)) = read_header(&bytes) {
+            (inner.vote, inner.committed) = (header.vote, header.committed);
+            header.purged.iter().for_each(|at| inner.purge(*at));
+        }
         let found = scan(&bytes, |record, at| inner.replay(&record, *number, at))
             .map_err(|error| LogError::Damaged { file: file.clone(), error })?;
         let Scan { header: Some(header), end, next_group, .. } = found else {

@@ -1,11 +1,8 @@
 //! A node's membership from end to end, in virtual time on a disk that crashes.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use call::CallCommand;
 use cluster::{Command, Outcome, Urgency};
-use support::{MemDisk, World, admit, config, confirm, end, gateway, pause, trunk, virtually};
+use crate::support::{MemDisk, World, admit, config, confirm, end, gateway, pause, trunk, virtually};
 
 async fn place_call(cluster: &cluster::Cluster, n: u64) {
     let held = cluster.booted().homes[0].clone();

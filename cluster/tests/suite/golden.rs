@@ -1,0 +1,121 @@
+//! Golden bytes of everything that stands in a log. A failure here means that logs written before can't be
+//! read any more: a changed record is a new version, never an edit.
+
+use call::{AttemptEnd, CallCommand, CallId, Change, Epoch, HomeId, Incarnation, NodeId, Refuse, Side, Update};
+use cluster::codec::{DecodeError, decode_entry, encode_entry};
+use cluster::{Batch, Boot, Command, Stamped};
+use machine::{ClusterTime, WallTime};
+use proptest::prelude::*;
+use trunk::Kind;
+
+use crate::support::{admit, confirm, dialog, end, gateway, leg, name};
+
+fn entry(commands: Vec<Command>) -> Stamped {
+    let batch = Batch { node: NodeId(1), incarnation: Incarnation(2), seq: 3, shard: 0, commands };
+    Stamped { time: ClusterTime(4), batch }
+}
+
+fn bytes(command: Command) -> Vec<u8> {
+    let stamped = entry(vec![command]);
+    let mut out = Vec::new();
+    encode_entry(&stamped, &mut out);
+    assert_eq!(decode_entry(&out).as_ref(), Ok(&stamped));
+    out
+}
+
+/// Version 1, time 4, node 1, incarnation 2, batch 3, shard 0, one command; then `expected`.
+fn small(command: Command, expected: &[u8]) {
+    let out = bytes(command);
+    assert_eq!(&out[..7], [1, 4, 1, 2, 3, 0, 1]);
+    assert_eq!(&out[7..], expected);
+}
+
+/// Larger ones by length and CRC32C.
+fn large(what: &str, command: CallCommand, expected: (usize, u32)) {
+    let (call, home, epoch) = (CallId(5), HomeId(6), Epoch(7));
+    let out = bytes(Command::Call { call, home, epoch, command });
+    assert_eq!((out.len(), crc32c::crc32c(&out)), expected, "{what}");
+}
+
+#[test]
+fn commands_of_the_cluster() {
+    let boot = Boot { nonce: 9, name: "a".to_owned(), homes: vec![name("h")] };
+    small(Command::Boot(boot), &[0, 9, 1, b'a', 1, 1, b'h']);
+    small(Command::DeleteResource { kind: Kind::Gateway, name: "g".to_owned() }, &[3, Kind::Gateway as u8, 1, b'g']);
+    small(Command::CdrsDurable(300), &[4, 251, 44, 1]);
+    small(Command::Tick, &[5]);
+    let out = bytes(Command::PutResources(vec![gateway("g", Some(1))]));
+    assert_eq!(out[7..9], [2, 1]);
+}
+
+#[test]
+fn commands_of_calls() {
+    let change = |change| CallCommand::Change(change);
+    let (call, home, epoch) = (CallId(5), HomeId(6), Epoch(7));
+    let at = WallTime(8);
+    let small_call = |change, expected: &[u8]| {
+        let command = Command::Call { call, home, epoch, command: CallCommand::Change(change) };
+        // Command 1, call 5, home 6, epoch 7, a change.
+        small(command, &[&[1, 5, 6, 7, 2], expected].concat());
+    };
+    let ended = AttemptEnd { status: 100, at };
+    let attempt = call::Attempt { number: 1, from_target: 2, ended, session_expires: Some(90) };
+    small_call(Change::Attempt(attempt), &[0, 1, 2, 100, 16, 1, 90]);
+    small_call(Change::Cancel(at), &[2, 16]);
+    small_call(Change::Acked(None), &[4, 0]);
+    small_call(Change::Advance(Side::Egress, 64), &[6, 1, 64]);
+    let refuse = {
+        let admit = admit(1, "t", &["g"]);
+        Refuse {
+            key: admit.key,
+            party: admit.party,
+            tenant: None,
+            facts: admit.facts,
+            status: 403,
+            reason: "rule".to_owned(),
+            started_at: at,
+        }
+    };
+    let progress = call::Progress {
+        attempt: 0,
+        dialog: dialog(dialog::Role::Uac, "x"),
+        status: 183,
+        rseq: Some(1),
+        sdp: None,
+        at,
+    };
+    let update = Update { side: Side::Ingress, leg: leg(dialog::Role::Uas), far: None };
+    large("Admit", CallCommand::Admit(admit(1, "t", &["g"]).into()), GOLDEN[0]);
+    large("Refuse", CallCommand::Refuse(Box::new(refuse)), GOLDEN[1]);
+    large("Progress", change(Change::Progress(Box::new(progress))), GOLDEN[2]);
+    large("Confirm", confirm(8), GOLDEN[3]);
+    large("Update", change(Change::Update(Box::new(update))), GOLDEN[4]);
+    large("End", end(200, 8), GOLDEN[5]);
+}
+
+const GOLDEN: [(usize, u32); 6] = [(0, 0); 6];
+
+#[test]
+fn what_is_not_an_entry_is_refused() {
+    assert_eq!(decode_entry(&[]), Err(DecodeError::Empty));
+    assert_eq!(decode_entry(&[2, 0]), Err(DecodeError::Version(2)));
+    let mut out = bytes(Command::Tick);
+    out.push(0);
+    assert_eq!(decode_entry(&out), Err(DecodeError::Trailing(1)));
+    // A length that would take all memory.
+    assert_eq!(decode_entry(&[1, 4, 1, 2, 3, 0, 253, 255, 255, 255, 255, 255, 255, 255, 255]), Err(DecodeError::Nonsense));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(first) = bytes.first_mut() {
+            *first = 1;
+        }
+        let _ = decode_entry(&bytes);
+        let _ = cluster::log::scan(&bytes, |_, _| ());
+        let _ = cluster::State::from_snapshot(&bytes);
+    }
+}

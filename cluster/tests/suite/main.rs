@@ -1,0 +1,11 @@
+//! The cluster crate from the outside: its state, its log, and both together on a disk that crashes.
+#![allow(clippy::unwrap_used)]
+
+mod cdr_files;
+mod crash;
+mod golden;
+mod limits;
+mod log;
+mod membership;
+mod state;
+mod support;
