@@ -240,16 +240,16 @@ impl Call {
             let ack = refusal_ack(&invite, &view);
             sent.client.handle(now, ClientInput::Acknowledge(ack));
         }
-        let kind = exchange.kind.clone();
+        sent.succeeded |= exchange.kind == Kind::Invite && status < 300;
+        let (kind, flow, ack) = (exchange.kind.clone(), sent.flow, sent.ack.clone());
+        self.pump_exchanges(); // The ACK of a refusal goes first.
         match answered {
             Some(Ok(Answered::Repeated)) => {
-                if let Some(ack) = sent.ack.clone() {
-                    let flow = sent.flow;
+                if let Some(ack) = ack {
                     self.send(flow, ack);
                 }
             }
             Some(Ok(Answered::Success)) if session => {
-                sent.succeeded = kind == Kind::Invite;
                 self.exchange_accepted(now, wall, index, message);
             }
             Some(Ok(Answered::IntervalTooSmall { .. })) => self.ask_again(now, index),
@@ -264,7 +264,6 @@ impl Call {
 
     /// 422: the same again, once, with the Min-SE that the peer demands (RFC 4028 §7.3). The asker need not know.
     fn ask_again(&mut self, now: Instant, index: usize) {
-        self.pump_exchanges(); // The refusal's ACK goes first.
         let Some(exchange) = self.exchanges.get(index) else { return };
         let Some(sent) = exchange.sent.as_ref() else { return };
         let (side, body, kind) = (sent.side, sent.body.clone(), exchange.kind.clone());

@@ -33,6 +33,10 @@ pub trait TakePorts {
 
 /// What happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most inputs are messages; a box would cost each an allocation"
+)]
 pub enum Input {
     /// A message of this call arrived.
     Received {

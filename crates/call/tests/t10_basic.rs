@@ -8,8 +8,6 @@ use std::time::Duration;
 use call::{Event, HangupBy, Phase};
 use ladder::*;
 
-const CONTACT: &str = "Contact: <sip:bo@198.51.100.1:5060>\r\n";
-
 /// Brings a call up to the caller's ACK. Gives the INVITE that the callee got and the 200 that the caller got.
 fn answered(w: &mut World) -> (Sent, Sent) {
     w.commit();

@@ -6,18 +6,6 @@ use std::time::Duration;
 
 use ladder::*;
 
-const CONTACT: &str = "Contact: <sip:bo@198.51.100.1:5060>\r\n";
-
-fn ringing(w: &mut World) -> Sent {
-    w.commit();
-    w.expect(CALLER, "SIP/2.0 100");
-    let invite = w.expect(CALLEE, "INVITE");
-    w.receive(CALLEE, &response(&invite, "180 Ringing", "b1", CONTACT, ""));
-    w.expect(CALLER, "SIP/2.0 180");
-    w.commit_all();
-    invite
-}
-
 #[test]
 fn a_ringing_call_is_taken_over_with_the_identical_invite_and_answered() {
     let mut w = World::new();
@@ -69,16 +57,7 @@ fn a_cancel_recorded_before_the_death_is_carried_out_after_it() {
 }
 
 fn up(w: &mut World, acked: bool) -> (Sent, Sent) {
-    let invite = ringing(w);
-    w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
-    w.commit_all();
-    w.expect(CALLEE, "ACK");
-    let ok = w.expect(CALLER, "SIP/2.0 200");
-    if acked {
-        w.receive(CALLER, &from_caller(&ok, "ACK", 1, ""));
-        w.commit_all();
-    }
-    (invite, ok)
+    if acked { connected(w) } else { picked_up(w) }
 }
 
 #[test]
@@ -140,4 +119,108 @@ fn a_callee_whose_ack_died_with_the_node_gets_it_from_the_successor() {
     let ack = w.expect(CALLEE, "ACK");
     assert_eq!(ack.get("CSeq"), "1 ACK");
     w.expect_silence();
+}
+
+#[test]
+fn a_session_that_nobody_refreshes_ends_when_it_would_have_without_the_takeover() {
+    // RFC 4028 §10; kamailio/kamailio#4938: deadlines are replicated state. 600 s, the caller refreshes: BYE is due
+    // min(32, 200) s early, at 568 s.
+    let refreshed = "Supported: timer\r\nSession-Expires: 600;refresher=uac\r\n";
+    let mut w = World::with(&ladder::invite(OFFER, refreshed), |_, _| {});
+    let (_, ok) = connected(&mut w);
+    assert_eq!(ok.get("Session-Expires"), "600;refresher=uac");
+    w.after(Duration::from_secs(400));
+    w.take_over();
+    w.commit_all();
+    w.sent.clear();
+    w.after(Duration::from_secs(160));
+    w.expect_silence();
+    w.after(Duration::from_secs(8));
+    assert_eq!(w.take("BYE").len(), 2);
+}
+
+#[test]
+fn a_successor_awaits_the_ack_before_its_bye() {
+    let mut w = World::new();
+    let (_, ok) = up(&mut w, false);
+    w.take_over();
+    w.expect(CALLER, "SIP/2.0 200");
+    w.commit_all();
+    w.input(call::Input::Hangup("drain"));
+    w.expect(CALLEE, "BYE");
+    w.expect_silence();
+    w.receive(CALLER, &from_caller(&ok, "ACK", 1, ""));
+    w.expect(CALLER, "BYE");
+}
+
+#[test]
+fn a_delayed_offer_is_answered_through_a_successor() {
+    let mut w = World::with(&ladder::invite("", ""), |_, _| {});
+    let invite = ringing(&mut w);
+    w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
+    w.commit_all();
+    let ok = w.expect(CALLER, "SIP/2.0 200");
+    w.take_over();
+    w.sent.clear();
+    w.commit_all();
+    w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
+    w.expect_silence();
+    w.receive(CALLER, &from_caller(&ok, "ACK", 1, OFFER));
+    w.expect_silence();
+    w.commit_all();
+    let ack = w.expect(CALLEE, "ACK");
+    assert!(ack.body().contains("m=audio 20000"));
+    // And a second successor repeats the very same.
+    w.take_over();
+    w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
+    assert_eq!(w.expect(CALLEE, "ACK").body(), ack.body());
+}
+
+#[test]
+fn a_fork_that_answers_late_is_let_go_by_a_successor_too() {
+    let mut w = World::new();
+    let (invite, _) = up(&mut w, true);
+    w.take_over();
+    w.commit_all();
+    w.receive(CALLEE, &response(&invite, "200 OK", "b9", CONTACT, ANSWER));
+    assert!(w.expect(CALLEE, "ACK").get("To").ends_with("tag=b9"));
+    assert!(w.expect(CALLEE, "BYE").get("To").ends_with("tag=b9"));
+}
+
+#[test]
+fn a_prack_lost_with_the_node_is_sent_by_its_successor_under_a_new_number() {
+    let reliable = format!("{CONTACT}Require: 100rel\r\nRSeq: 5\r\n");
+    let mut w = World::new();
+    w.commit();
+    w.expect(CALLER, "SIP/2.0 100");
+    let invite = w.expect(CALLEE, "INVITE");
+    w.receive(CALLEE, &response(&invite, "183 Session Progress", "b1", &reliable, ANSWER));
+    w.commit_all();
+    assert_eq!(w.expect(CALLEE, "PRACK").get("CSeq"), "2 PRACK");
+    w.take_over();
+    w.sent.clear();
+    w.commit_all();
+    w.receive(CALLEE, &response(&invite, "183 Session Progress", "b1", &reliable, ANSWER));
+    let prack = w.expect(CALLEE, "PRACK");
+    assert_eq!((prack.get("RAck").as_str(), prack.get("CSeq").as_str()), ("5 1 INVITE", "66 PRACK"));
+}
+
+#[test]
+fn numbers_that_were_reserved_stay_reserved_whatever_an_update_says() {
+    // I-12 over two takeovers: the update was made before the reservation was known, and applied after it.
+    let mut w = World::new();
+    let (_, ok) = up(&mut w, true);
+    w.take_over();
+    w.receive(CALLER, &from_caller(&ok, "UPDATE", 2, ""));
+    w.commit_all();
+    w.expect(CALLER, "SIP/2.0 200");
+    w.input(call::Input::Hangup("drain"));
+    let number = |sent: &Sent| sent.get("CSeq").split(' ').next().unwrap().parse::<u32>().unwrap();
+    let first: Vec<u32> = w.take("BYE").iter().map(number).collect();
+    w.take_over();
+    w.commit_all();
+    w.input(call::Input::Hangup("drain"));
+    let second: Vec<u32> = w.take("BYE").iter().map(number).collect();
+    assert!(first.iter().zip(&second).all(|(first, second)| first < second), "{first:?} {second:?}");
+    assert_eq!((first.len(), second.len()), (2, 2));
 }

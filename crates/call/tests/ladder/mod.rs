@@ -79,6 +79,8 @@ pub struct World {
     pub proposed: VecDeque<CallCommand>,
     pub relay: Vec<String>,
     pub ended: bool,
+    /// The relay never reports what it measured.
+    pub unmeasured: bool,
     /// The outcome of the next Attempts and of Admit: which targets have free slots.
     pub free: Vec<bool>,
 }
@@ -161,6 +163,7 @@ impl World {
             proposed: VecDeque::new(),
             relay: Vec::new(),
             ended: false,
+            unmeasured: false,
             free: vec![true; 8],
         };
         world.pump();
@@ -286,11 +289,33 @@ impl World {
                 }
                 Output::Relay(call::RelayChange::Remove) => {
                     self.relay.push("remove".into());
+                    if self.unmeasured {
+                        continue;
+                    }
                     self.call.handle(self.now, self.wall, Input::Quality { ingress: None, egress: None });
                 }
                 Output::Resolve { .. } => {}
             }
         }
+    }
+
+    /// The oldest proposal is applied by nobody: the home or the call is another's.
+    pub fn refuse_as_stale(&mut self) {
+        self.proposed.pop_front().expect("a proposal is in flight");
+        self.input(Input::Applied(Outcome::Stale));
+    }
+
+    /// The first lines of all that was sent, in order; the queue is empty then.
+    pub fn starts(&mut self) -> Vec<String> {
+        self.sent.drain(..).map(|sent| sent.start().to_owned()).collect()
+    }
+
+    /// Sent messages that begin so, taken out of the queue.
+    pub fn take(&mut self, start: &str) -> Vec<Sent> {
+        let (taken, left): (VecDeque<_>, VecDeque<_>) =
+            self.sent.drain(..).partition(|sent: &Sent| sent.start().starts_with(start));
+        self.sent = left;
+        taken.into()
     }
 
     /// The next message sent must begin so and go there.
@@ -365,4 +390,47 @@ pub fn from_callee(invite: &Sent, tag: &str, method: &str, cseq: u32, body: &str
         invite.get("Call-ID"),
         body.len()
     )
+}
+
+/// The callee's Contact.
+pub const CONTACT: &str = "Contact: <sip:bo@198.51.100.1:5060>\r\n";
+
+/// The INVITE is out. Gives it.
+pub fn invited(w: &mut World) -> Sent {
+    w.commit();
+    w.expect(CALLER, "SIP/2.0 100");
+    w.expect(CALLEE, "INVITE")
+}
+
+/// The callee `b1` rings. Gives the INVITE.
+pub fn ringing(w: &mut World) -> Sent {
+    let invite = invited(w);
+    w.receive(CALLEE, &response(&invite, "180 Ringing", "b1", CONTACT, ""));
+    w.expect(CALLER, "SIP/2.0 180");
+    w.commit_all();
+    invite
+}
+
+/// The callee answered, and the caller has not acknowledged. Gives the INVITE and the caller's 200.
+pub fn picked_up(w: &mut World) -> (Sent, Sent) {
+    let invite = ringing(w);
+    w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
+    w.commit_all();
+    w.expect(CALLEE, "ACK");
+    let ok = w.expect(CALLER, "SIP/2.0 200");
+    (invite, ok)
+}
+
+/// The call is up. Gives the INVITE and the caller's 200.
+pub fn connected(w: &mut World) -> (Sent, Sent) {
+    let (invite, ok) = picked_up(w);
+    w.receive(CALLER, &from_caller(&ok, "ACK", 1, ""));
+    w.commit_all();
+    w.expect_silence();
+    (invite, ok)
+}
+
+/// With further header lines.
+pub fn with_lines(message: &str, lines: &str) -> String {
+    message.replacen("Max-Forwards", &format!("{lines}Max-Forwards"), 1)
 }
