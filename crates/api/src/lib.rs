@@ -13,4 +13,4 @@ mod problem;
 mod resources;
 mod server;
 
-pub use server::{Options, ServeError, Server, serve};
+pub use server::{Bound, Options, ServeError, Server, bind};

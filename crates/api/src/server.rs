@@ -82,11 +82,18 @@ impl Drop for Server {
     }
 }
 
-/// Serves `node` over HTTP, on a thread of its own, from when this returns.
+/// A port taken for HTTP, which nobody serves yet: what comes meanwhile waits.
+pub struct Bound {
+    listener: TcpListener,
+    local: SocketAddr,
+    guard: Arc<Guard>,
+}
+
+/// Takes the port.
 ///
 /// # Errors
-/// The port is taken, or the address would let everybody in.
-pub fn serve(node: NodeHandle, options: Options) -> Result<Server, ServeError> {
+/// It is taken already, or the address would let everybody in.
+pub fn bind(options: Options) -> Result<Bound, ServeError> {
     if options.token.is_none() && !options.listen.ip().is_loopback() {
         return Err(ServeError::TokenNeeded(options.listen));
     }
@@ -96,30 +103,41 @@ pub fn serve(node: NodeHandle, options: Options) -> Result<Server, ServeError> {
         .map_err(|error| ServeError::Listen { at, error })?;
     let local = listener.local_addr().map_err(|error| ServeError::Listen { at, error })?;
     let guard = Arc::new(Guard::new(options.token, options.per_minute, options.clock));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let work = move || {
-        runtime.block_on(async move {
-            let listener = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => return tracing::error!(%error, "HTTP is not served"),
-            };
-            let app = app(node, guard);
-            tokio::select! {
-                biased;
-                _ = stopped => {}
-                ended = async { axum::serve(listener, app).await } => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "HTTP is not served any more");
+    Ok(Bound { listener, local, guard })
+}
+
+impl Bound {
+    /// Serves `node`, on a thread of its own, from when this returns.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn serve(self, node: NodeHandle) -> Result<Server, ServeError> {
+        let Bound { listener, local, guard } = self;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let work = move || {
+            runtime.block_on(async move {
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => return tracing::error!(%error, "HTTP is not served"),
+                };
+                let app = app(node, guard);
+                tokio::select! {
+                    biased;
+                    _ = stopped => {}
+                    ended = async { axum::serve(listener, app).await } => {
+                        if let Err(error) = ended {
+                            tracing::error!(%error, "HTTP is not served any more");
+                        }
                     }
                 }
-            }
-        });
-    };
-    let thread =
-        thread::Builder::new().name("banyan-http".to_owned()).spawn(work).map_err(ServeError::Thread)?;
-    Ok(Server { local, stop: Some(stop), thread: Some(thread) })
+            });
+        };
+        let thread =
+            thread::Builder::new().name("banyan-http".to_owned()).spawn(work).map_err(ServeError::Thread)?;
+        Ok(Server { local, stop: Some(stop), thread: Some(thread) })
+    }
 }
 
 fn app(node: NodeHandle, rule: Arc<Guard>) -> Router {

@@ -21,6 +21,8 @@ use crate::resources::read;
 const MEDIA_REST: Duration = Duration::from_secs(2);
 /// Descriptors beyond those of media and streams: log, HTTP, SIP.
 const SPARE_FILES: u64 = 1_024;
+/// Fewer connections than this serve nobody.
+const CONNECTIONS_MIN: usize = 256;
 /// More relay threads than this have never paid.
 const RELAY_THREADS_MAX: usize = 8;
 
@@ -40,14 +42,20 @@ pub fn server(args: &ServerArgs) -> Result {
 
 async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result {
     let mut signals = Signals::new()?;
-    let config = settings(file);
-    check_files(&config);
-    let world = world(file)?;
-    let clock = world.clock.clone();
+    let mut config = settings(file);
+    check_files(&mut config);
+    let clock = Arc::new(SystemClock::start());
+    let options = api::Options {
+        listen: file.http.listen,
+        token,
+        per_minute: file.http.rate_per_minute,
+        clock: clock.clone(),
+    };
+    // Every port first: a process that can't have them all leaves no trace in the log.
+    let http = api::bind(options).map_err(|error| Failure::No(error.to_string()))?;
+    let world = world(file, clock)?;
     let node = Node::start(world, config).await.map_err(|error| Failure::No(error.to_string()))?;
-    let options =
-        api::Options { listen: file.http.listen, token, per_minute: file.http.rate_per_minute, clock };
-    let http = match api::serve(node.clone(), options) {
+    let http = match http.serve(node.clone()) {
         Ok(http) => http,
         Err(error) => {
             node.stop().await;
@@ -181,24 +189,28 @@ fn settings(file: &NodeFile) -> NodeConfig {
     config
 }
 
-/// Raises the limit on open files to what the node may need, and says so where that fails.
-fn check_files(config: &NodeConfig) {
+/// Raises the limit on open files to what the node may need; where that fails, fewer connections are taken.
+fn check_files(config: &mut NodeConfig) {
     let ports = u64::from(config.media_ports.end().saturating_sub(*config.media_ports.start()));
     let wanted = ports + config.streams.connections_max as u64 + SPARE_FILES;
     match raise_open_files(wanted) {
         Ok(now) if now >= wanted => {}
         Ok(now) => {
-            tracing::warn!(now, wanted, "few open files are allowed: LimitNOFILE or `ulimit -n` raises it");
+            let left = usize::try_from(now.saturating_sub(ports + SPARE_FILES)).unwrap_or(usize::MAX);
+            let streams = &mut config.streams;
+            streams.connections_max = left.clamp(CONNECTIONS_MIN, streams.connections_max);
+            streams.strangers_max = streams.strangers_max.min(streams.connections_max / 2);
+            let connections = streams.connections_max;
+            tracing::info!(now, wanted, connections, "open files are limited: `ulimit -n` or LimitNOFILE");
         }
         Err(error) => tracing::warn!(%error, "the limit on open files can't be read"),
     }
 }
 
-fn world(file: &NodeFile) -> Result<World> {
+fn world(file: &NodeFile, clock: Arc<SystemClock>) -> Result<World> {
     let directory = &file.node.data_dir;
     let disk = FileDisk::open(directory)
         .map_err(|error| Failure::No(format!("node.data_dir {}: {error}", directory.display())))?;
-    let clock = Arc::new(SystemClock::start());
     // One core is left to signalling.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.saturating_sub(1).clamp(1, RELAY_THREADS_MAX);

@@ -1,7 +1,8 @@
 //! The overload gate: new calls are refused before they cost anything, so that those let in complete.
 //!
-//! Pure. The measure is how long the sockets have not been emptied: a receive queue that never runs dry is
-//! work that arrives faster than it is done, whatever the reason.
+//! Pure. One measure is how long the sockets have not been emptied: a receive queue that never runs dry is
+//! work that arrives faster than it is done, whatever the reason. The other is how late a task runs that is
+//! woken at a known time: it waits as long as everything else does.
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use machine::Instant;
 pub(crate) enum Full {
     /// The receive queue has not run dry for too long.
     Busy,
+    /// What is ready to run waits too long for its turn.
+    Late,
     /// Too many commands wait for their commit.
     Backlog,
     /// As many calls as the node may carry.
@@ -26,6 +29,8 @@ pub(crate) enum Full {
 pub(crate) struct GateLimits {
     /// How long the receive queue may go without running dry.
     pub(crate) busy: Duration,
+    /// How late a task may run.
+    pub(crate) late: Duration,
     /// Commands that wait for their commit.
     pub(crate) backlog_max: usize,
     /// How long the oldest of them may have waited.
@@ -38,6 +43,7 @@ impl Default for GateLimits {
     fn default() -> GateLimits {
         GateLimits {
             busy: Duration::from_millis(40),
+            late: Duration::from_millis(100),
             backlog_max: 8_192,
             commit_max: Duration::from_secs(1),
             calls_max: 200_000,
@@ -50,6 +56,7 @@ impl Default for GateLimits {
 pub(crate) struct Gate {
     limits: GateLimits,
     busy_since: Option<Instant>,
+    is_late: bool,
 }
 
 impl Gate {
@@ -62,6 +69,11 @@ impl Gate {
         }
     }
 
+    /// A task that was to run at `due` runs now.
+    pub(crate) fn tick(&mut self, now: Instant, due: Instant) {
+        self.is_late = now.since(due) > self.limits.late;
+    }
+
     /// Why a new call can't begin now.
     pub(crate) fn full(&self, now: Instant, backlog: Backlog, calls: usize) -> Option<Full> {
         if calls >= self.limits.calls_max {
@@ -70,6 +82,8 @@ impl Gate {
             Some(Full::Backlog)
         } else if self.busy_since.is_some_and(|since| now.since(since) > self.limits.busy) {
             Some(Full::Busy)
+        } else if self.is_late {
+            Some(Full::Late)
         } else {
             None
         }
@@ -98,6 +112,17 @@ mod tests {
         assert_eq!(gate.full(at(42), NONE, 0), None);
         gate.batch(at(43), true);
         assert_eq!(gate.full(at(50), NONE, 0), None);
+    }
+
+    #[test]
+    fn a_late_task_closes_the_gate_until_one_is_on_time() {
+        let mut gate = Gate::default();
+        gate.tick(at(150), at(50));
+        assert_eq!(gate.full(at(150), NONE, 0), None);
+        gate.tick(at(251), at(150));
+        assert_eq!(gate.full(at(251), NONE, 0), Some(Full::Late));
+        gate.tick(at(301), at(300));
+        assert_eq!(gate.full(at(301), NONE, 0), None);
     }
 
     #[test]

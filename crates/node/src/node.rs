@@ -76,8 +76,8 @@ pub enum StartError {
     Actor(#[from] ractor::SpawnErr),
 }
 
-/// How often the relay is asked what it noticed.
-const RELAY_POLL: Duration = Duration::from_millis(50);
+/// How often the relay is asked what it noticed, and how late that happens is measured.
+const TICK: Duration = Duration::from_millis(50);
 /// How often leftovers are cleared.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// How many calls are rebuilt before others get their turn.
@@ -238,7 +238,7 @@ impl NodeHandle {
         };
         let (clock, sleeper) = (self.shared.world.clock.clone(), self.shared.world.spawn.clone());
         spawn.spawn("timers", Box::pin(self.shared.wheel.clone().run(clock, sleeper, fire)));
-        spawn.spawn("relay events", Box::pin(relay_events(self.shared.clone())));
+        spawn.spawn("tick", Box::pin(tick(self.shared.clone())));
         spawn.spawn("housekeeping", Box::pin(housekeeping(self.shared.clone())));
     }
 
@@ -321,10 +321,12 @@ fn context(config: &NodeConfig, sockets: &Sockets, opened: &Opened) -> Context {
     }
 }
 
-async fn relay_events(shared: Arc<Shared>) {
+async fn tick(shared: Arc<Shared>) {
     let mut events = Vec::new();
     loop {
-        shared.world.spawn.sleep_until(shared.world.clock.now() + RELAY_POLL).await;
+        let due = shared.world.clock.now() + TICK;
+        shared.world.spawn.sleep_until(due).await;
+        shared.tick(due);
         if shared.has_media() {
             shared.world.relay.poll_events(&mut events);
             events.drain(..).for_each(|event| shared.noticed(event));

@@ -9,7 +9,7 @@ use ::media::{PortPair, PortPool};
 use bytes::Bytes;
 use call::{CallCommand, CallId, Change, Context, Epoch, Event, Flow, HomeId, Incarnation, Input};
 use call::{InviteKey, Outcome, Ports, Remains};
-use machine::Rng;
+use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
 use transport::{Counters, Outbox, Peer, Streams};
@@ -465,6 +465,11 @@ impl Shared {
     /// A batch was received.
     pub(crate) fn batch(&self, full: bool) {
         lock(&self.gate).batch(self.world.clock.now(), full);
+    }
+
+    /// A task that was to run at `due` runs now.
+    pub(crate) fn tick(&self, due: Instant) {
+        lock(&self.gate).tick(self.world.clock.now(), due);
     }
 
     /// Why no call may begin now.
