@@ -111,23 +111,16 @@ fn examine(
     if message.length() > INVITE_MAX {
         return Err(reject::too_large());
     }
-    let caller = with_identities(message, |received| match &arrival.party {
-        Party::Trunk { name, .. } => match resources.trunks.get(name) {
-            Some(trunk) => resources.caller_from_trunk(trunk, received),
-            None => Err(trunk::Reject::NotIdentified),
-        },
-        Party::Gateway { .. } => match settings {
-            Some(settings) => Ok(resources.caller_from_gateway(&settings.identity, received)),
-            None => Err(trunk::Reject::NotIdentified),
-        },
-    })
-    .map_err(|reject| reject::policy(&reject))?;
+    let plan =
+        resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
+    let caller = caller(resources, message, arrival, settings, plan.emergency)
+        .map_err(|reject| reject::policy(&reject))?;
     facts.asserted = Some(caller.asserted.clone()).filter(|asserted| !asserted.is_empty());
     facts.presented = Some(caller.number.clone()).filter(|number| !number.is_empty());
     let plan =
         resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
     check_session(message, settings)?;
-    let streams = streams(message, settings, &plan, resources)?;
+    let streams = streams(message, &arrival.party, &plan, resources)?;
     Ok(Asked { plan, caller, streams })
 }
 
@@ -137,6 +130,25 @@ fn check_session(message: &Message<'_>, settings: Option<&Settings>) -> Result<(
     let session = SessionHeaders::of(message).map_err(dialog::Reject::from);
     let session = session.and_then(|headers| session_policy(settings).answer(&headers));
     session.map(drop).map_err(|reject| reject::session(&reject))
+}
+
+/// Whose number is shown. An emergency call is never refused for it (I-27).
+fn caller(
+    resources: &Resources,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    settings: Option<&Settings>,
+    emergency: bool,
+) -> Result<Caller, trunk::Reject> {
+    let settings = settings.ok_or(trunk::Reject::NotIdentified)?;
+    with_identities(message, |received| match &arrival.party {
+        _ if emergency => Ok(resources.caller_in_emergency(&settings.identity, received)),
+        Party::Trunk { name, .. } => match resources.trunks.get(name) {
+            Some(trunk) => resources.caller_from_trunk(trunk, received),
+            None => Err(trunk::Reject::NotIdentified),
+        },
+        Party::Gateway { .. } => Ok(resources.caller_from_gateway(&settings.identity, received)),
+    })
 }
 
 /// The called user, without the tech prefix; the whole URI where it has no user (a service URN).
@@ -149,12 +161,11 @@ fn called_user<'a>(message: &Message<'a>, uri: &'a str, strip: usize) -> &'a str
 /// How many streams the relay must carry; 0 where media goes directly, or is offered later and unknown.
 fn streams(
     message: &Message<'_>,
-    settings: Option<&Settings>,
+    party: &Party,
     plan: &Plan,
     resources: &Resources,
 ) -> Result<usize, Answer> {
-    let anchored =
-        anchors(settings) || plan.targets.iter().any(|t| anchors(self::settings(resources, &t.party)));
+    let anchored = is_anchored(party, plan, resources);
     if message.body().is_empty() {
         // A delayed offer: one stream is what the callee will most likely offer (RFC 3264).
         return Ok(usize::from(anchored));
@@ -176,9 +187,18 @@ fn streams(
     Ok(session.media().len())
 }
 
-/// Whether a party's media goes through the relay.
-pub(crate) fn anchors(settings: Option<&Settings>) -> bool {
-    settings.is_some_and(|settings| settings.media.mode == MediaMode::Anchored)
+/// Whether media goes through the relay: as the trunks of the call want it, one that anchors being enough. A
+/// gateway's own word counts only where no trunk takes part.
+fn is_anchored(party: &Party, plan: &Plan, resources: &Resources) -> bool {
+    let parties = || std::iter::once(party).chain(plan.targets.iter().map(|target| &target.party));
+    let anchors = |party: &Party| {
+        settings(resources, party).is_some_and(|settings| settings.media.mode == MediaMode::Anchored)
+    };
+    let mut trunks = parties().filter(|party| party.trunk().is_some()).peekable();
+    match trunks.peek() {
+        Some(_) => trunks.any(anchors),
+        None => parties().any(anchors),
+    }
 }
 
 /// The settings of a trunk or gateway; absent if it was deleted meanwhile.

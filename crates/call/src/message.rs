@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sip::{Header, Message, Method, Name, Writer, push_host_port, push_number, response_to};
 use trunk::settings::Settings;
-use trunk::{Plan, Presented, Target, Transport};
+use trunk::{Caller, Plan, Presented, Target, Transport};
 
 use crate::admission::settings;
 use crate::call::Call;
@@ -42,7 +42,7 @@ impl Call {
         self.push_session_request(writer.buffer(), callee, leg.session_expires);
         let caller = settings(&self.context.resources, &self.party);
         writer.copy_where(invite, |header| !is_ours(header) && passes(header, caller, callee));
-        self.push_added(&mut writer, callee, &admit.plan);
+        self.push_added(&mut writer, callee, &admit.plan, &admit.caller, leg.number);
         finish(&mut writer, invite, offer);
         out.into()
     }
@@ -263,13 +263,27 @@ impl Call {
         }
     }
 
-    fn push_added(&self, writer: &mut Writer<'_>, callee: Option<&Settings>, plan: &Plan) {
+    fn push_added(
+        &self,
+        writer: &mut Writer<'_>,
+        callee: Option<&Settings>,
+        plan: &Plan,
+        caller: &Caller,
+        number: u16,
+    ) {
         let Some(settings) = callee else { return };
-        for (name, template) in &settings.headers.add {
-            let value = template
-                .replace("{call.id}", &self.id.to_string())
-                .replace("{trunk}", self.party.name().as_str())
-                .replace("{tenant}", plan.tenant.as_ref().map_or("", |tenant| tenant.as_str()));
+        let tenant = plan.tenant.as_ref().and_then(|name| self.context.resources.tenants.get(name));
+        let value = |name: &str| match name {
+            "call.id" => Some(self.id.to_string()),
+            "leg.id" => Some(format!("{}-{number}", self.id)),
+            "call.from" => Some(caller.number.clone()),
+            "call.to" => Some(plan.called.clone()),
+            "trunk.name" => Some(self.party.name().to_string()),
+            "tenant.name" => tenant.map(|tenant| tenant.name.to_string()),
+            "tenant.account_sid" => tenant.and_then(|tenant| tenant.account_sid.clone()),
+            _ => None,
+        };
+        for (name, value) in settings.headers.additions(&value) {
             writer.named(name.as_bytes(), &[value.as_bytes()]);
         }
     }
