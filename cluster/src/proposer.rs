@@ -296,3 +296,161 @@ impl Stream {
 /// Commands in one batch: at 8 KiB for an INVITE, a batch stays below 8 MiB.
 const BATCH_MAX: usize = 512;
 const BOOT_RESEND: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use machine::WallTime;
+
+    use super::*;
+    use crate::command::Booted;
+
+    /// A clock that tests turn.
+    #[derive(Default)]
+    struct Hand(AtomicU64);
+
+    impl Hand {
+        fn turn(&self, us: u64) -> Instant {
+            self.0.fetch_add(us * 1000, Ordering::Relaxed);
+            self.now()
+        }
+    }
+
+    impl Clock for Hand {
+        fn now(&self) -> Instant {
+            Instant::from_nanos(1_000_000_000 + self.0.load(Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> WallTime {
+            WallTime(0)
+        }
+    }
+
+    /// A proposer that has booted, and its clock, a second later.
+    fn booted() -> (Proposer, Arc<Hand>) {
+        let clock = Arc::new(Hand::default());
+        let proposer = Proposer::new(clock.clone(), Pace::default(), NodeId(1));
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        let batch = sent(&proposer, clock.now()).expect("the first goes at once").batch.clone();
+        let booted = Booted { incarnation: Incarnation(7), homes: Vec::new() };
+        let outcomes = vec![Outcome::Booted(booted)];
+        assert!(proposer.applied(&batch, Verdict::Applied(outcomes)).is_some());
+        clock.turn(1_000_000);
+        (proposer, clock)
+    }
+
+    fn sent(proposer: &Proposer, now: Instant) -> Option<Arc<Stamped>> {
+        match proposer.next(now, || ClusterTime(5)) {
+            Step::Send(stamped) => Some(stamped),
+            Step::Wait(_) | Step::Idle => None,
+        }
+    }
+
+    fn apply(proposer: &Proposer, stamped: &Stamped) {
+        let outcomes = vec![Outcome::Done; stamped.batch.commands.len()];
+        assert!(proposer.applied(&stamped.batch, Verdict::Applied(outcomes)).is_some());
+    }
+
+    #[test]
+    fn an_urgent_command_goes_at_once_after_a_pause_and_a_millisecond_apart_under_load() {
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        let first = sent(&proposer, clock.now()).expect("at once");
+        assert_eq!((first.batch.incarnation, first.batch.seq), (Incarnation(7), 1));
+        // One batch is under way at a time.
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert!(sent(&proposer, clock.turn(900)).is_none());
+        apply(&proposer, &first);
+        assert!(sent(&proposer, clock.turn(99)).is_none());
+        assert_eq!(sent(&proposer, clock.turn(1)).expect("after a millisecond").batch.seq, 2);
+    }
+
+    #[test]
+    fn after_a_crowd_the_next_batch_waits_twice_as_long() {
+        let (proposer, clock) = booted();
+        (0..4).for_each(|_| proposer.tell(Command::Tick, Urgency::Urgent));
+        apply(&proposer, &sent(&proposer, clock.now()).expect("at once"));
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert!(sent(&proposer, clock.turn(1999)).is_none());
+        assert!(sent(&proposer, clock.turn(1)).is_some());
+    }
+
+    #[test]
+    fn a_lazy_command_rides_along_or_waits_twenty_milliseconds() {
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Lazy);
+        assert!(sent(&proposer, clock.turn(19_999)).is_none());
+        assert_eq!(sent(&proposer, clock.turn(1)).expect("20 ms").batch.commands.len(), 1);
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Lazy);
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert_eq!(sent(&proposer, clock.now()).expect("at once").batch.commands.len(), 2);
+    }
+
+    #[test]
+    fn a_batch_without_an_answer_is_sent_again_unchanged_and_less_and_less_often() {
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        let first = sent(&proposer, clock.now()).expect("at once");
+        for pause_ms in [500, 1000, 2000, 4000, 8000, 8000] {
+            assert!(sent(&proposer, clock.turn(pause_ms * 1000 - 1)).is_none());
+            assert_eq!(sent(&proposer, clock.turn(1)).expect("again"), first, "after {pause_ms} ms");
+        }
+        apply(&proposer, &first);
+        // The copies come through the log too; the first was answered.
+        assert!(proposer.applied(&first.batch, Verdict::Repeated).is_none());
+        assert_eq!(proposer.backlog(), Backlog::default());
+    }
+
+    #[test]
+    fn a_crowd_beyond_one_batch_keeps_its_order_and_its_asks() {
+        let (proposer, clock) = booted();
+        let mut asks = Vec::new();
+        for n in 0..BATCH_MAX + 3 {
+            let (tell, told) = oneshot::channel();
+            proposer.push(Command::CdrsDurable(n as u64), Urgency::Urgent, Some(tell));
+            asks.push(told);
+        }
+        let first = sent(&proposer, clock.now()).expect("at once");
+        assert_eq!(first.batch.commands.len(), BATCH_MAX);
+        apply(&proposer, &first);
+        let second = sent(&proposer, clock.turn(2000)).expect("the rest");
+        assert_eq!(second.batch.commands.first(), Some(&Command::CdrsDurable(BATCH_MAX as u64)));
+        let answered = asks.iter_mut().map(|ask| matches!(ask.try_recv(), Ok(Some(_)))).filter(|it| *it).count();
+        assert_eq!(answered, BATCH_MAX);
+        apply(&proposer, &second);
+        let rest = asks.iter_mut().skip(BATCH_MAX);
+        assert!(rest.into_iter().all(|ask| matches!(ask.try_recv(), Ok(Some(Outcome::Done)))));
+    }
+
+    #[test]
+    fn a_fenced_process_proposes_no_more_and_whoever_asked_learns_it() {
+        let (proposer, clock) = booted();
+        let (tell, mut told) = oneshot::channel();
+        proposer.push(Command::Tick, Urgency::Urgent, Some(tell));
+        let batch = sent(&proposer, clock.now()).expect("at once");
+        assert!(proposer.applied(&batch.batch, Verdict::Fenced).is_none());
+        assert!(proposer.is_fenced() && told.try_recv().is_err());
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert!(sent(&proposer, clock.turn(1_000_000)).is_none());
+        assert_eq!(proposer.backlog().commands, 0);
+    }
+
+    #[test]
+    fn an_earlier_lifes_boot_that_the_log_still_brings_is_not_this_ones() {
+        let clock = Arc::new(Hand::default());
+        let proposer = Proposer::new(clock.clone(), Pace::default(), NodeId(1));
+        let boot = |nonce| crate::Boot { nonce, name: "a".to_owned(), homes: Vec::new() };
+        proposer.tell(Command::Boot(boot(2)), Urgency::Urgent);
+        let ours = sent(&proposer, clock.now()).expect("at once");
+        let mut earlier = ours.batch.clone();
+        earlier.commands = vec![Command::Boot(boot(1))];
+        let booted = |n| {
+            let booted = Booted { incarnation: Incarnation(n), homes: Vec::new() };
+            Verdict::Applied(vec![Outcome::Booted(booted)])
+        };
+        assert!(!proposer.is_booting(&earlier) && proposer.applied(&earlier, booted(1)).is_none());
+        assert!(proposer.is_booting(&ours.batch) && proposer.applied(&ours.batch, booted(2)).is_some());
+    }
+}
