@@ -152,7 +152,8 @@ async fn run(directory: &Path, rate: u64, seconds: u64) {
     let (after, status) = (processor_ns(), cluster.status());
     let mut seen = std::mem::take(&mut *seen.lock().unwrap());
     seen.waits_us.sort_unstable();
-    let at = |permille: usize| seen.waits_us[(seen.waits_us.len() * permille / 1000).min(seen.waits_us.len() - 1)];
+    let at =
+        |permille: usize| seen.waits_us[(seen.waits_us.len() * permille / 1000).min(seen.waits_us.len() - 1)];
     let used: BTreeMap<_, _> =
         after.iter().map(|(name, ns)| (name, ns - before.get(name).copied().unwrap_or(0))).collect();
     let all: u64 = used.values().sum();

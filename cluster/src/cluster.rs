@@ -158,16 +158,9 @@ impl Cluster {
         let replica = Replica::new(config.node, state, sink, proposer.clone(), projection.clone());
         let replica = Arc::new(replica);
         let nonce = chance.next_u64();
-        let raft = Raft::start(
-            config.node,
-            log.clone(),
-            disk,
-            seams.spawn.clone(),
-            chance,
-            replica.clone(),
-            place,
-        )
-        .await?;
+        let raft =
+            Raft::start(config.node, log.clone(), disk, seams.spawn.clone(), chance, replica.clone(), place)
+                .await?;
         let sender = seams.spawn.spawn(
             "proposer",
             Box::pin(send(proposer.clone(), raft.clone(), replica.clone(), seams.clone())),
@@ -272,7 +265,9 @@ impl Cluster {
             (Some(why), _) => Health::Failed(why),
             (None, LogHealth::Full) => Health::DiskFull,
             (None, LogHealth::Failed(kind)) => Health::Failed(format!("the log can't be written: {kind}")),
-            (None, LogHealth::Writing) if self.read(|state| state.cdrs().len()) >= CDRS_MAX => Health::CdrsPile,
+            (None, LogHealth::Writing) if self.read(|state| state.cdrs().len()) >= CDRS_MAX => {
+                Health::CdrsPile
+            }
             (None, LogHealth::Writing) => Health::Ready,
         }
     }
@@ -318,8 +313,7 @@ impl Cluster {
 
 /// Sends batches when they are due.
 async fn send(proposer: Proposer, raft: Raft, replica: Arc<Replica>, seams: Seams) {
-    let mut clock =
-        LeaderClock::new(replica.read(State::time), seams.clock.now(), seams.clock.wall());
+    let mut clock = LeaderClock::new(replica.read(State::time), seams.clock.now(), seams.clock.wall());
     loop {
         let now = seams.clock.now();
         match proposer.next(now, || clock.stamp(now, seams.clock.wall())) {

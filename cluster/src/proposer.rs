@@ -417,7 +417,8 @@ mod tests {
         apply(&proposer, &first);
         let second = sent(&proposer, clock.turn(2000)).expect("the rest");
         assert_eq!(second.batch.commands.first(), Some(&Command::CdrsDurable(BATCH_MAX as u64)));
-        let answered = asks.iter_mut().map(|ask| matches!(ask.try_recv(), Ok(Some(_)))).filter(|it| *it).count();
+        let answered =
+            asks.iter_mut().map(|ask| matches!(ask.try_recv(), Ok(Some(_)))).filter(|it| *it).count();
         assert_eq!(answered, BATCH_MAX);
         apply(&proposer, &second);
         let rest = asks.iter_mut().skip(BATCH_MAX);

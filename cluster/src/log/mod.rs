@@ -375,7 +375,9 @@ impl Shared {
         }
         drop(inner);
         for done in told {
-            done(result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())));
+            done(
+                result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())),
+            );
         }
     }
 

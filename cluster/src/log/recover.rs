@@ -32,13 +32,17 @@ pub enum LogError {
         error: ScanError,
     },
     /// A segment does not follow the one before it.
-    #[error("the log is damaged: {file} does not follow the segment before it; restore this node from its peers or from a backup")]
+    #[error(
+        "the log is damaged: {file} does not follow the segment before it; restore this node from its peers or from a backup"
+    )]
     Order {
         /// Which file.
         file: String,
     },
     /// Entries are missing between the snapshot and the log's first entry.
-    #[error("the log is damaged: entry {index} is missing; restore this node from its peers or from a backup")]
+    #[error(
+        "the log is damaged: entry {index} is missing; restore this node from its peers or from a backup"
+    )]
     Gap {
         /// The first that is missing.
         index: u64,
@@ -152,9 +156,10 @@ fn replay(
     }
     for (n, number) in numbers.iter().enumerate() {
         let file = segment_name(*number);
-        let bytes =
-            read_file(disk, &file).map_err(|error| LogError::Disk { file: file.clone(), error })?;
-        if n == 0 && let Ok(Some(header)) = read_header(&bytes) {
+        let bytes = read_file(disk, &file).map_err(|error| LogError::Disk { file: file.clone(), error })?;
+        if n == 0
+            && let Ok(Some(header)) = read_header(&bytes)
+        {
             (inner.vote, inner.committed) = (header.vote, header.committed);
             header.purged.iter().for_each(|at| inner.purge(*at));
         }

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use env::{Disk, DiskOp, Lane};
 use futures::{Stream, StreamExt};
-use openraft::storage::{
-    EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta,
-};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::{EntryPayload, OptionalSend};
 use serde::{Deserialize, Serialize};
@@ -148,8 +146,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
         let state = self.replica.read(State::clone);
         let mut encoded = Vec::new();
         codec::encode(&label, &mut encoded);
-        let name: Arc<str> =
-            format!("snapshot-{:020}.snap", label.last.map_or(0, |at| at.index)).into();
+        let name: Arc<str> = format!("snapshot-{:020}.snap", label.last.map_or(0, |at| at.index)).into();
         let chunks = Box::new(state.into_snapshot(encoded));
         perform(&*self.disk, Lane::Bulk, DiskOp::WriteWhole { file: name.clone(), chunks }).await?;
         let file = SnapshotFile(name);

@@ -99,7 +99,10 @@ impl AsyncRuntime for Runtime {
         TokioRuntime::sleep_until(deadline)
     }
 
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         TokioRuntime::timeout(duration, future)
     }
 
@@ -115,9 +118,8 @@ impl AsyncRuntime for Runtime {
     }
 
     fn thread_rng() -> SmallRng {
-        let seed = AMBIENT.with(|ambient| {
-            ambient.chance.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
-        });
+        let seed =
+            AMBIENT.with(|ambient| ambient.chance.lock().unwrap_or_else(PoisonError::into_inner).next_u64());
         SmallRng::seed_from_u64(seed)
     }
 

@@ -34,7 +34,10 @@ impl Store {
 
     fn from_disk(&self, first: u64, last: u64) -> io::Result<Vec<EntryOf<TypeConfig>>> {
         let entries = self.log.read(first, last)?;
-        entries.iter().map(|(at, payload)| Ok(EntryOf::<TypeConfig>::new(from_position(*at), decode(payload)?))).collect()
+        entries
+            .iter()
+            .map(|(at, payload)| Ok(EntryOf::<TypeConfig>::new(from_position(*at), decode(payload)?)))
+            .collect()
     }
 }
 

@@ -32,7 +32,10 @@ pub(super) fn to_position(at: &LogIdOf<TypeConfig>) -> Position {
 }
 
 pub(super) fn from_position(at: Position) -> LogIdOf<TypeConfig> {
-    openraft::LogId { leader_id: LeaderIdOf::<TypeConfig> { term: at.term, node_id: at.node }, index: at.index }
+    openraft::LogId {
+        leader_id: LeaderIdOf::<TypeConfig> { term: at.term, node_id: at.node },
+        index: at.index,
+    }
 }
 
 pub(super) fn to_vote(vote: &VoteOf<TypeConfig>) -> Vote {
@@ -40,5 +43,8 @@ pub(super) fn to_vote(vote: &VoteOf<TypeConfig>) -> Vote {
 }
 
 pub(super) fn from_vote(vote: Vote) -> VoteOf<TypeConfig> {
-    RaftVote { leader_id: LeaderIdOf::<TypeConfig> { term: vote.term, node_id: vote.node }, committed: vote.committed }
+    RaftVote {
+        leader_id: LeaderIdOf::<TypeConfig> { term: vote.term, node_id: vote.node },
+        committed: vote.committed,
+    }
 }

@@ -63,7 +63,8 @@ impl State {
     pub fn booted(&self, id: NodeId, nonce: u64) -> Option<Booted> {
         let node = self.nodes.get(&id).filter(|node| node.nonce == nonce)?;
         let held = self.homes.iter().filter(|(_, home)| home.holder == id);
-        let held = held.map(|(home, state)| Held { home: *home, name: state.name.clone(), epoch: state.epoch });
+        let held =
+            held.map(|(home, state)| Held { home: *home, name: state.name.clone(), epoch: state.epoch });
         Some(Booted { incarnation: node.incarnation, homes: held.collect() })
     }
 

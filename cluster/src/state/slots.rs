@@ -81,7 +81,8 @@ pub(super) fn limit(resources: &Resources, scope: &Scope) -> Option<u32> {
 fn digest(call: CallId, slot: &Slot) -> u64 {
     let mut mixer = Mixer::new(b's');
     mixer.number(call.0);
-    mixer.number(u64::from(slot.side == Side::Egress) << 1 | u64::from(matches!(slot.scope, Scope::Trunk(_))));
+    mixer
+        .number(u64::from(slot.side == Side::Egress) << 1 | u64::from(matches!(slot.scope, Scope::Trunk(_))));
     mixer.bytes(slot.scope.name().as_bytes());
     mixer.finish()
 }

@@ -1,7 +1,7 @@
 //! Snapshots: the state in chunks, each with its CRC32C, made from a copy of the maps while calls go on.
 
-use std::sync::Arc;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use call::{CallRecord, Cdr, HomeId, Incarnation, NodeId};
 use machine::ClusterTime;

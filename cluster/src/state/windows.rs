@@ -152,7 +152,10 @@ mod tests {
         assert_eq!(windows.exceeded(ClusterTime(5), &none), None);
         let zero = limits(Some(0), None);
         assert_eq!(Windows::default().exceeded(ClusterTime(5), &zero).map(|e| e.retry_after_s), Some(60));
-        assert_eq!(Windows::default().exceeded(ClusterTime(5), &limits(None, Some(0))).map(|e| e.kind), Some(LimitedBy::Hour));
+        assert_eq!(
+            Windows::default().exceeded(ClusterTime(5), &limits(None, Some(0))).map(|e| e.kind),
+            Some(LimitedBy::Hour)
+        );
     }
 
     #[test]

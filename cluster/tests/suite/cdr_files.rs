@@ -36,9 +36,11 @@ fn lines(disk: &MemDisk) -> Vec<u64> {
     let mut seqs = Vec::new();
     for file in disk.list().unwrap() {
         let text = String::from_utf8(disk.file(&file.name).unwrap()).unwrap();
-        seqs.extend(text.lines().map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap()
-        }));
+        seqs.extend(
+            text.lines().map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap()
+            }),
+        );
     }
     seqs
 }
@@ -141,6 +143,9 @@ fn a_line_has_the_contracts_fields_in_its_order() {
         packets_lost events warnings tariff amount currency";
     assert_eq!(fields, contract.split_whitespace().collect::<Vec<_>>());
     assert_eq!(line["answered_at"], "2027-01-15T08:00:01.000Z");
-    assert_eq!((&line["duration_ms"], &line["hangup_by"], &line["linked_id"]), (&1001.into(), &"caller".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&line["duration_ms"], &line["hangup_by"], &line["linked_id"]),
+        (&1001.into(), &"caller".into(), &serde_json::Value::Null)
+    );
     assert_eq!(line["direction"], "out");
 }

@@ -1,7 +1,9 @@
 //! Golden bytes of everything that stands in a log. A failure here means that logs written before can't be
 //! read any more: a changed record is a new version, never an edit.
 
-use call::{AttemptEnd, CallCommand, CallId, Change, Epoch, HomeId, Incarnation, NodeId, Refuse, Side, Update};
+use call::{
+    AttemptEnd, CallCommand, CallId, Change, Epoch, HomeId, Incarnation, NodeId, Refuse, Side, Update,
+};
 use cluster::codec::{DecodeError, decode_entry, encode_entry};
 use cluster::{Batch, Boot, Command, Stamped};
 use machine::{ClusterTime, WallTime};
@@ -41,7 +43,10 @@ fn large(command: CallCommand) -> (usize, u32) {
 fn commands_of_the_cluster() {
     let boot = Boot { nonce: 9, name: "a".to_owned(), homes: vec![name("h")] };
     small(Command::Boot(boot), &[0, 9, 1, b'a', 1, 1, b'h']);
-    small(Command::DeleteResource { kind: Kind::Gateway, name: "g".to_owned() }, &[3, Kind::Gateway as u8, 1, b'g']);
+    small(
+        Command::DeleteResource { kind: Kind::Gateway, name: "g".to_owned() },
+        &[3, Kind::Gateway as u8, 1, b'g'],
+    );
     small(Command::CdrsDurable(300), &[4, 251, 44, 1]);
     small(Command::Tick, &[5]);
     let out = bytes(Command::PutResources(vec![gateway("g", Some(1))]));
@@ -113,7 +118,10 @@ fn what_is_not_an_entry_is_refused() {
     out.push(0);
     assert_eq!(decode_entry(&out), Err(DecodeError::Trailing(1)));
     // A length that would take all memory.
-    assert_eq!(decode_entry(&[1, 4, 1, 2, 3, 0, 253, 255, 255, 255, 255, 255, 255, 255, 255]), Err(DecodeError::Nonsense));
+    assert_eq!(
+        decode_entry(&[1, 4, 1, 2, 3, 0, 253, 255, 255, 255, 255, 255, 255, 255, 255]),
+        Err(DecodeError::Nonsense)
+    );
 }
 
 proptest! {

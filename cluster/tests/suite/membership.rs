@@ -1,8 +1,8 @@
 //! A node's membership from end to end, in virtual time on a disk that crashes.
 
+use crate::support::{MemDisk, World, admit, config, confirm, end, gateway, pause, trunk, virtually};
 use call::CallCommand;
 use cluster::{Command, Health, Outcome, Urgency};
-use crate::support::{MemDisk, World, admit, config, confirm, end, gateway, pause, trunk, virtually};
 
 async fn place_call(cluster: &cluster::Cluster, n: u64) {
     let held = cluster.booted().homes[0].clone();
@@ -150,8 +150,7 @@ fn an_audience_that_panics_ends_the_membership_with_a_reason() {
     }
     virtually(|| async {
         let world = World::new(MemDisk::default(), 10);
-        let cluster =
-            cluster::Cluster::open(config(), world.seams.clone(), Box::new(Panics)).await.unwrap();
+        let cluster = cluster::Cluster::open(config(), world.seams.clone(), Box::new(Panics)).await.unwrap();
         for n in 1..=3 {
             place_call(&cluster, n).await;
         }

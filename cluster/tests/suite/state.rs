@@ -94,10 +94,7 @@ fn a_further_attempt_takes_the_next_slot_and_releases_the_last_in_one_step() {
     let tried: Vec<_> = cdr.attempts.iter().map(|a| (a.target.as_str(), a.status)).collect();
     assert_eq!(
         tried,
-        [
-            ("sip:+31201234567@g.example.com", Some(503)),
-            ("sip:+31201234567@h.example.com", Some(503)),
-        ]
+        [("sip:+31201234567@g.example.com", Some(503)), ("sip:+31201234567@h.example.com", Some(503)),]
     );
 }
 
@@ -230,8 +227,13 @@ fn a_repeated_boot_begins_no_second_life() {
     let mut bench = bench();
     let boot = cluster::Boot { nonce: 1, name: "a".to_owned(), homes: vec![name("a")] };
     let node = call::NodeId(1);
-    let batch =
-        Batch { node, incarnation: call::Incarnation(0), seq: 0, shard: 0, commands: vec![Command::Boot(boot)] };
+    let batch = Batch {
+        node,
+        incarnation: call::Incarnation(0),
+        seq: 0,
+        shard: 0,
+        commands: vec![Command::Boot(boot)],
+    };
     let stamped = cluster::Stamped { time: machine::ClusterTime(2_000_000), batch };
     assert_eq!(bench.state.apply(&stamped, &mut Vec::new()), Verdict::Repeated);
     let booted = bench.state.booted(node, 1).unwrap();

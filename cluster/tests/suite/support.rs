@@ -16,7 +16,9 @@ use cluster::{Applied, Batch, Cluster, Command, Config, Delta, Outcome, Seams, S
 use dialog::{DialogState, LocalCseq, Peer, Provisionals, Role};
 use env::{BoxFuture, Clock, Entropy, Lane, Spawn, Task};
 use machine::{ClusterTime, Instant, Rng, WallTime};
-use trunk::{Direction, Gateway, Host, Name, Party, Plan, Resource, Scope, Side, Slot, Target, Transport, Trunk};
+use trunk::{
+    Direction, Gateway, Host, Name, Party, Plan, Resource, Scope, Side, Slot, Target, Transport, Trunk,
+};
 
 pub use disk::MemDisk;
 

@@ -45,8 +45,12 @@ impl<K: Copy + PartialEq> Timers<K> {
 
     /// Removes and gives the earliest timer that is due at `now`; on a tie, the one set first.
     pub fn expired(&mut self, now: Instant) -> Option<K> {
-        let (i, _) =
-            self.set.iter().enumerate().filter(|(_, (_, at))| *at <= now).min_by_key(|(i, (_, at))| (*at, *i))?;
+        let (i, _) = self
+            .set
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, at))| *at <= now)
+            .min_by_key(|(i, (_, at))| (*at, *i))?;
         Some(self.set.remove(i).0)
     }
 
