@@ -117,8 +117,6 @@ fn examine(
         .map_err(|reject| reject::policy(&reject))?;
     facts.asserted = Some(caller.asserted.clone()).filter(|asserted| !asserted.is_empty());
     facts.presented = Some(caller.number.clone()).filter(|number| !number.is_empty());
-    let plan =
-        resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
     check_session(message, settings)?;
     let streams = streams(message, &arrival.party, &plan, resources)?;
     Ok(Asked { plan, caller, streams })

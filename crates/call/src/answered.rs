@@ -52,15 +52,16 @@ impl Call {
             }
         };
         let delayed = self.setup.as_ref().is_some_and(|setup| setup.invite.view().body().is_empty());
+        let theirs = Bytes::copy_from_slice(view.body());
         let ours = match is_sdp(&view) {
-            true => self.describe(Side::Ingress, view.body(), delayed),
-            false => Ok(Bytes::copy_from_slice(view.body())),
+            true => self.describe(Side::Ingress, &theirs, delayed),
+            false => Ok(theirs.clone()),
         };
         let Ok(ours) = ours else {
             let answer = broken("the callee's session description is unusable");
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
         };
-        if self.join(now, index, &view, flow, ours, delayed).is_none() {
+        if self.join(now, index, flow, (ours, theirs), delayed).is_none() {
             let answer = broken("the callee's answer opens no dialog");
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
         }
@@ -75,30 +76,27 @@ impl Call {
         &mut self,
         now: Instant,
         index: usize,
-        response: &Message<'_>,
         flow: Flow,
-        ours: Bytes,
+        (ours, theirs): (Bytes, Bytes),
         delayed: bool,
     ) -> Option<()> {
         let setup = self.setup.as_mut()?;
         let attempt = setup.attempt.as_mut()?;
-        let sent = Bytes::copy_from_slice(attempt.invite.as_ref()?.view().body());
+        let sent = attempt.offer.clone();
         if index >= attempt.early.len() {
             return None;
         }
         let egress = attempt.forks.take_winner()?;
         let mut ingress = attempt.early.swap_remove(index);
         ingress.responded(now, Method::Invite, 200, !ours.is_empty());
-        let leg = |dialog, flow, local_sdp, remote: &[u8]| Leg {
-            dialog,
-            flow,
-            local_sdp,
-            remote_sdp: Bytes::copy_from_slice(remote),
-            latched: None,
-        };
+        let view = setup.invite.view();
+        // With direct media the callee got the very offer of the caller.
+        let offer = if sent == view.body() { sent.clone() } else { Bytes::copy_from_slice(view.body()) };
+        let leg =
+            |dialog, flow, local_sdp, remote_sdp| Leg { dialog, flow, local_sdp, remote_sdp, latched: None };
         self.legs = Some(Box::new(Legs {
-            ingress: leg(ingress, setup.flow, ours, setup.invite.view().body()),
-            egress: leg(egress, flow, sent, response.body()),
+            ingress: leg(ingress, setup.flow, ours, offer),
+            egress: leg(egress, flow, sent, theirs),
             delayed,
         }));
         self.media.early = None;
@@ -109,7 +107,7 @@ impl Call {
     fn write_ok(&mut self, response: &Message<'_>) {
         let (Some(setup), Some(legs)) = (self.setup.as_ref(), self.legs.as_ref()) else { return };
         let state = legs.ingress.dialog.state();
-        let mut extra = Vec::new();
+        let mut extra = Vec::with_capacity(64);
         if let Some(session) = &state.session {
             session.write_answer(&mut extra, state.peer.timer);
         }
@@ -164,7 +162,7 @@ impl Call {
         let Some(setup) = self.setup.as_mut() else { return };
         setup.ack_owed = delayed;
         if !delayed {
-            self.acknowledge_callee(&[]);
+            self.acknowledge_callee(&Bytes::new());
         }
         if gone {
             // The caller's BYE overtook the commit: its INVITE gets 487 instead of an answer (RFC 3261 §15.1.2).
@@ -205,7 +203,7 @@ impl Call {
     }
 
     /// ACK to the callee's 2xx; with the caller's answer, where the callee made the offer.
-    pub(crate) fn acknowledge_callee(&mut self, answer: &[u8]) {
+    pub(crate) fn acknowledge_callee(&mut self, answer: &Bytes) {
         let body = self.describe(Side::Egress, answer, false).unwrap_or_default();
         let Some(legs) = self.legs.as_mut() else { return };
         legs.egress.dialog.sent_request(Method::Ack, INVITE_CSEQ, !body.is_empty());
@@ -295,7 +293,7 @@ impl Call {
     }
 
     /// The caller's answer to the callee's offer is committed: the callee gets it in its ACK.
-    pub(crate) fn answer_recorded(&mut self, sdp: &[u8]) {
+    pub(crate) fn answer_recorded(&mut self, sdp: &Bytes) {
         if self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
             self.acknowledge_callee(sdp);
         }

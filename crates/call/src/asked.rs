@@ -292,8 +292,8 @@ impl Call {
         let view = asked.request.view();
         let mut out = Vec::with_capacity(384);
         // Requests inside a dialog have their tag; a CANCEL outside one gets any (RFC 3261 §9.2).
-        let tag = if *kind == Kind::Cancel { self.ingress_tag(&[b"plain"]) } else { Vec::new() };
-        let tag = Some(&tag[..]).filter(|tag| !tag.is_empty());
+        let tag = (*kind == Kind::Cancel).then(|| self.ingress_tag(&[b"plain"]));
+        let tag = tag.as_ref().map(|tag| &tag[..]);
         let mut writer = response_to(&mut out, &view, reply.status, reply.reason, tag, asked.flow.remote);
         let targets = matches!(kind, Kind::Invite | Kind::Update);
         if targets && reply.status < 300 {

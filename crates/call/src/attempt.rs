@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dialog::{Forks, InviteSent, LocalCseq};
 use machine::{Instant, Machine, WallTime};
 use sip::{Framing, Message, Name, OwnedMessage};
+use smallvec::SmallVec;
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx, Times};
 use trunk::Transport;
 
@@ -41,12 +42,13 @@ impl Call {
             cancel: None,
             forks: Forks::default(),
             early: Vec::new(),
-            addresses: Vec::new(),
+            offer: Bytes::new(),
+            addresses: SmallVec::new(),
             failure: None,
         });
         self.set_attempt_timers(now);
         match (target_address(chosen), &chosen.host) {
-            (Some(address), _) => self.resolved(now, wall, vec![address]),
+            (Some(address), _) => self.resolved(now, wall, SmallVec::from_elem(address, 1)),
             (None, trunk::Host::Name(host)) => {
                 let port = chosen.port.unwrap_or(chosen.transport.default_port());
                 if let Some(setup) = self.setup.as_mut() {
@@ -63,12 +65,12 @@ impl Call {
         let Some(setup) = self.setup.as_mut() else { return };
         setup.resolving = setup.resolving.saturating_sub(1);
         if setup.resolving == 0 && self.stage == Stage::Trying {
-            self.resolved(now, wall, addresses);
+            self.resolved(now, wall, addresses.into());
         }
     }
 
     /// The target's addresses are known: the first one is tried.
-    fn resolved(&mut self, now: Instant, wall: WallTime, mut addresses: Vec<SocketAddr>) {
+    fn resolved(&mut self, now: Instant, wall: WallTime, mut addresses: SmallVec<[SocketAddr; 1]>) {
         let Some(setup) = self.setup.as_ref() else { return };
         let (Some(attempt), Some(admit)) = (setup.attempt.as_ref(), setup.admit.clone()) else { return };
         if attempt.client.is_some() || attempt.failure.is_some() {
@@ -97,6 +99,7 @@ impl Call {
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
             attempt.flow = Some(flow);
             attempt.invite = Some(invite);
+            attempt.offer = offer;
             attempt.client = Some(client);
             attempt.addresses = addresses;
         }
@@ -111,10 +114,8 @@ impl Call {
         let Some(setup) = self.setup.as_ref() else { return Ok(Bytes::new()) };
         let invite = setup.invite.clone();
         let view = invite.view();
-        if is_sdp(&view) {
-            return self.describe(Side::Egress, view.body(), true);
-        }
-        Ok(Bytes::copy_from_slice(view.body()))
+        let body = Bytes::copy_from_slice(view.body());
+        if is_sdp(&view) { self.describe(Side::Egress, &body, true) } else { Ok(body) }
     }
 
     fn set_attempt_timers(&mut self, now: Instant) {

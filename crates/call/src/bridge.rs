@@ -46,13 +46,13 @@ impl Call {
             self.wanted.push((far, Wanted::SendOn(number)));
             return self.keep_numbers(far);
         }
-        let body = match is_sdp(&view) {
-            true => match self.describe(far, view.body(), true) {
+        let mut body = Bytes::copy_from_slice(view.body());
+        if is_sdp(&view) {
+            body = match self.describe(far, &body, true) {
                 Ok(sdp) => sdp,
                 Err(answer) => return self.answer_exchange(now, index, answer.status),
-            },
-            false => Bytes::copy_from_slice(view.body()),
-        };
+            };
+        }
         if method == Method::Invite {
             self.respond_trying(now, index);
         }

@@ -1,5 +1,6 @@
 //! The machine of one call: what it holds, how inputs reach its parts, and when it is over.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ pub struct Call {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) remains: Vec<Remains>,
     /// How the call ended, until that is proposed.
-    pub(crate) ending: Option<Box<Ending>>,
+    pub(crate) ending: Option<Ending>,
     /// An end that waits for the answer, or for the admission, to be committed first.
     pub(crate) hangup_wanted: Option<Box<Hangup>>,
     /// The Reason header that came with a BYE, for the far leg (RFC 3326).
@@ -69,7 +70,7 @@ pub struct Call {
 /// Why a call is to end, and by whose wish.
 #[derive(Clone, Debug)]
 pub(crate) struct Hangup {
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     pub by: HangupBy,
     /// The side that said BYE, or is gone: it gets none.
     pub from: Option<Side>,
@@ -77,17 +78,17 @@ pub(crate) struct Hangup {
 
 impl Hangup {
     /// A rule of ours, or an operator, ends the call.
-    pub fn ours(reason: &str) -> Hangup {
-        Hangup { reason: reason.to_owned(), by: HangupBy::System, from: None }
+    pub fn ours(reason: &'static str) -> Hangup {
+        Hangup { reason: reason.into(), by: HangupBy::System, from: None }
     }
 
     /// A side ends it, by a BYE or by being gone.
-    pub fn of(side: Side, reason: &str) -> Hangup {
+    pub fn of(side: Side, reason: &'static str) -> Hangup {
         let by = match side {
             Side::Ingress => HangupBy::Caller,
             Side::Egress => HangupBy::Callee,
         };
-        Hangup { reason: reason.to_owned(), by, from: Some(side) }
+        Hangup { reason: reason.into(), by, from: Some(side) }
     }
 }
 
@@ -95,7 +96,7 @@ impl Hangup {
 #[derive(Debug)]
 pub(crate) enum Wanted {
     /// BYE, with its reason.
-    Bye(String),
+    Bye(Cow<'static, str>),
     /// A session refresh.
     Refresh(RefreshBy),
     /// The request of an exchange, by its number, for this side.
@@ -278,7 +279,6 @@ impl Call {
         if next.is_none() && self.is_idle() {
             // Most of a call's life nothing happens; its queues need no memory meanwhile.
             self.outputs = VecDeque::new();
-            self.waiting = VecDeque::new();
         }
         next
     }

@@ -54,6 +54,11 @@ impl Secret {
 
     /// A keyed digest (SipHash-2-4, 128 bit) of `parts`; lengths are hashed too, so that parts can't be shifted.
     pub fn digest(&self, parts: &[&[u8]]) -> u128 {
+        self.digest_of(parts.iter().copied())
+    }
+
+    /// As `digest`, of parts that lie in several places.
+    pub(crate) fn digest_of<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         for part in parts {
             hasher.write_u64(part.len() as u64);

@@ -154,11 +154,9 @@ impl Call {
 
     /// A body of an 18x as the caller gets it.
     fn early_body(&mut self, view: &Message<'_>) -> Result<Bytes, crate::reject::Answer> {
-        if is_sdp(view) {
-            // A description that can't be read is not passed on; the 2xx may carry a better one.
-            return self.describe(Side::Ingress, view.body(), false);
-        }
-        Ok(Bytes::copy_from_slice(view.body()))
+        let body = Bytes::copy_from_slice(view.body());
+        // A description that can't be read is not passed on; the 2xx may carry a better one.
+        if is_sdp(view) { self.describe(Side::Ingress, &body, false) } else { Ok(body) }
     }
 
     /// Gives a response of the attempt to its egress dialog, and makes the ingress dialog that mirrors it.

@@ -1,8 +1,10 @@
 //! How a call ends: both legs are told at once, the end is committed, then whoever asked is answered
 //! (RFC 3261 §15).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use machine::{Instant, WallTime};
 use sip::{Message, Method, Name};
 
@@ -19,10 +21,13 @@ use crate::setup::Verdict;
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub status: u16,
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     pub by: HangupBy,
     pub at: WallTime,
 }
+
+/// The reason of a call that a side ended.
+const BYE: &str = "BYE";
 
 /// How long an end waits for the relay's figures.
 const MEASURED_WITHIN: Duration = Duration::from_secs(1);
@@ -48,7 +53,7 @@ impl Call {
         self.timers.clear_all();
         if self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
             // The caller's answer will not come any more; the callee's 2xx is acknowledged before its BYE.
-            self.acknowledge_callee(&[]);
+            self.acknowledge_callee(&Bytes::new());
         }
         for side in [Side::Ingress, Side::Egress] {
             if hangup.from != Some(side) {
@@ -56,7 +61,7 @@ impl Call {
             }
         }
         let Hangup { reason, by, .. } = hangup;
-        self.ending = Some(Box::new(Ending { status: 200, reason, by, at: wall }));
+        self.ending = Some(Ending { status: 200, reason, by, at: wall });
         self.begin_end(now);
     }
 
@@ -77,7 +82,7 @@ impl Call {
         self.timers.clear(CallTimer::Unmeasured);
         let end = End {
             status: ending.status,
-            reason: ending.reason,
+            reason: ending.reason.into_owned(),
             by: ending.by,
             at: ending.at,
             ingress_quality: self.media.quality.0,
@@ -117,7 +122,7 @@ impl Call {
         if side == Side::Ingress && repeats {
             // It has the 200, though its ACK did not come.
             if self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
-                self.acknowledge_callee(&[]);
+                self.acknowledge_callee(&Bytes::new());
             }
             self.setup = None;
             self.wanted.retain(|(wanted, _)| *wanted != Side::Ingress);
@@ -128,7 +133,7 @@ impl Call {
         if self.bye_reason.is_empty() {
             self.bye_reason = reason;
         }
-        self.hang_up(now, wall, Hangup::of(side, "BYE"));
+        self.hang_up(now, wall, Hangup::of(side, BYE));
     }
 
     /// The end is committed: every BYE that waits for it is answered.
@@ -145,7 +150,7 @@ impl Call {
     }
 
     /// BYE on one leg, unless it can't be sent or was.
-    pub(crate) fn send_bye(&mut self, now: Instant, side: Side, reason: &str) {
+    pub(crate) fn send_bye(&mut self, now: Instant, side: Side, reason: &Cow<'static, str>) {
         let repeats = self.setup.as_ref().is_some_and(|setup| setup.answer.is_some());
         let Some(legs) = self.legs.as_mut() else { return };
         let leg = legs.leg_mut(side);
@@ -154,22 +159,22 @@ impl Call {
         }
         if side == Side::Ingress && repeats {
             // RFC 3261 §15: no BYE to a caller before its ACK, or before that is given up.
-            self.wanted.push((side, Wanted::Bye(reason.to_owned())));
+            self.wanted.push((side, Wanted::Bye(reason.clone())));
             return;
         }
         leg.dialog.ack_timed_out();
         let Ok(cseq) = leg.dialog.take_cseq() else {
             // A reservation is on its way to a quorum; the BYE follows it.
-            self.wanted.push((side, Wanted::Bye(reason.to_owned())));
+            self.wanted.push((side, Wanted::Bye(reason.clone())));
             return self.keep_numbers(side);
         };
         leg.dialog.sent_request(Method::Bye, cseq, false);
         let mut extra = Vec::new();
-        if reason == "BYE" {
+        if reason == BYE {
             extra = std::mem::take(&mut self.bye_reason);
         } else {
             extra.extend_from_slice(b"Reason: SIP;cause=200;text=");
-            extra.extend_from_slice(&crate::message::quoted(reason));
+            crate::message::push_quoted(&mut extra, reason);
             extra.extend_from_slice(b"\r\n");
         }
         self.send_request(

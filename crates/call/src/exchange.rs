@@ -115,7 +115,7 @@ pub(crate) struct Sent {
     /// Where it went.
     pub flow: Flow,
     /// Its branch.
-    pub branch: Vec<u8>,
+    pub branch: crate::route::Branch,
     /// Its CSeq.
     pub cseq: u32,
     /// The request.

@@ -22,7 +22,7 @@ use crate::route;
 pub(crate) struct Fading {
     pub client: InviteClient,
     pub flow: Flow,
-    pub branch: Vec<u8>,
+    pub branch: route::Branch,
     pub invite: OwnedMessage,
     pub cancel: Option<NonInviteClient>,
 }

@@ -29,7 +29,7 @@ impl CallId {
 
     /// Appends the 16 hexadecimal digits.
     pub fn push_hex(self, out: &mut Vec<u8>) {
-        push_hex(out, self.0);
+        out.extend_from_slice(&hex(self.0));
     }
 }
 
@@ -39,12 +39,14 @@ impl fmt::Display for CallId {
     }
 }
 
-/// Appends 16 hexadecimal digits.
-pub(crate) fn push_hex(out: &mut Vec<u8>, n: u64) {
-    for shift in (0..16).rev() {
-        let digit = (n >> (shift * 4)) as u8 & 0xF;
-        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+/// 16 hexadecimal digits.
+pub(crate) fn hex(n: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (shift, digit) in (0..16).rev().zip(&mut out) {
+        let nibble = (n >> (shift * 4)) as u8 & 0xF;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
+    out
 }
 
 /// One life of one node's process: State numbers them over the whole cluster, at `Boot`.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use env::{RelayEntry, RelayKind, RelayRemote, SideConfig};
-use sdp::{Anchor, CodecList, Codecs, Origin, Rewrite, RewriteError, Session};
+use sdp::{Anchor, Codec, CodecList, Codecs, MediaKind, Origin, Rewrite, RewriteError, Session};
+use smallvec::SmallVec;
 use trunk::settings::{Nat, Settings};
 
 use crate::admission::settings;
@@ -49,19 +50,24 @@ impl MediaState {
 impl Call {
     /// A description from the far side as `to` gets it: on our ports, with its codecs. An offer is cut to what both
     /// parties allow; an answer passes.
-    pub(crate) fn describe(&mut self, to: Side, body: &[u8], is_offer: bool) -> Result<Bytes, Answer> {
-        if body.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let list = if is_offer { self.codecs_of(to) } else { None };
-        if self.media.ports.is_none() && list.is_none() {
-            return Ok(Bytes::copy_from_slice(body)); // Direct media: there is nothing to change.
+    pub(crate) fn describe(&mut self, to: Side, body: &Bytes, is_offer: bool) -> Result<Bytes, Answer> {
+        let limited = is_offer && !self.codecs(to).is_empty();
+        if body.is_empty() || (self.media.ports.is_none() && !limited) {
+            return Ok(body.clone()); // Direct media: there is nothing to change.
         }
         if let Some(same) = self.described_before(to, body) {
             return Ok(same);
         }
         let session = Session::parse(body).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
-        let codecs = list.as_ref().map_or(Codecs::Keep, Codecs::Prefer);
+        let choice = if limited { self.choose(to, &session) } else { Choice::All };
+        if self.media.ports.is_none() && matches!(choice, Choice::All) {
+            return Ok(body.clone());
+        }
+        let codecs = match &choice {
+            Choice::All => Codecs::Keep,
+            Choice::These(payloads) => Codecs::Only(payloads),
+            Choice::InOrder(list) => Codecs::Prefer(list),
+        };
         let address = self.context.media;
         let version = self.media.next_version(to);
         let ours = match &self.media.ports {
@@ -78,7 +84,7 @@ impl Call {
             Err(other) => return Err(reject::media(format!("media.ports: {other}"))),
         };
         if to == Side::Ingress && self.legs.is_none() {
-            self.media.early = Some(Box::new((Bytes::copy_from_slice(body), ours.clone())));
+            self.media.early = Some(Box::new((body.clone(), ours.clone())));
         }
         Ok(ours)
     }
@@ -95,17 +101,43 @@ impl Call {
         }
     }
 
-    /// The codecs that a side's party allows and the other side's allows too, in its order; `None`: all.
-    fn codecs_of(&self, side: Side) -> Option<CodecList> {
+    /// The codecs that a side's party allows, the preferred one first, and those of the other side's; empty: all.
+    fn codecs(&self, side: Side) -> Allowed<'_> {
         let resources = &self.context.resources;
-        let of = |party| settings(resources, party).map(|settings: &Settings| &settings.media.codecs);
-        let (ingress, egress) = (of(&self.party), self.callee.as_ref().and_then(of));
-        let (own, far) = if side == Side::Ingress { (ingress, egress) } else { (egress, ingress) };
-        let own = own.filter(|list| !list.is_empty())?;
-        let allowed = |name: &&String| {
-            far.is_none_or(|far| far.is_empty() || far.iter().any(|f| f.eq_ignore_ascii_case(name)))
+        let of = |party| settings(resources, party).map(|settings: &Settings| &settings.media.codecs[..]);
+        let ingress = of(&self.party).unwrap_or_default();
+        let egress = self.callee.as_ref().and_then(of).unwrap_or_default();
+        if side == Side::Ingress { Allowed(ingress, egress) } else { Allowed(egress, ingress) }
+    }
+
+    /// Which codecs of an offer stay. Most offers need no reordering, and for those no list is made.
+    fn choose(&self, to: Side, offer: &Session<'_>) -> Choice {
+        let allowed = self.codecs(to);
+        let mut audio =
+            offer.media().iter().filter(|media| media.kind() == MediaKind::Audio && media.is_active());
+        let (Some(audio), None) = (audio.next(), audio.next()) else {
+            return Choice::InOrder(allowed.list());
         };
-        Some(CodecList::new(own.iter().filter(allowed).map(String::as_str)))
+        let (mut payloads, mut last, mut all, mut speech) = (SmallVec::new(), 0, true, false);
+        for codec in audio.codecs() {
+            let event = codec.is_telephone_event();
+            let rank = if event { Some(usize::MAX) } else { allowed.rank(&codec) };
+            let Some(rank) = rank else {
+                all = false;
+                continue;
+            };
+            if rank < last {
+                return Choice::InOrder(allowed.list());
+            }
+            last = rank;
+            speech |= !event && !codec.is("CN");
+            payloads.push(codec.payload);
+        }
+        match (speech, all) {
+            (false, _) => Choice::InOrder(allowed.list()),
+            (true, true) => Choice::All,
+            (true, false) => Choice::These(payloads),
+        }
     }
 
     /// Tells the relay what both descriptions say now. `answered`: silence counts from here.
@@ -170,6 +202,41 @@ pub(crate) struct RelaySdp<'a> {
     pub sdp: &'a [u8],
     /// Where its signalling comes from.
     pub flow: Flow,
+}
+
+/// Codecs by name: one side's, in its order, and the other's. An empty list allows all.
+struct Allowed<'a>(&'a [String], &'a [String]);
+
+impl Allowed<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let by_far =
+            |name: &&String| self.1.is_empty() || self.1.iter().any(|far| far.eq_ignore_ascii_case(name));
+        self.0.iter().filter(by_far).map(String::as_str)
+    }
+
+    fn list(&self) -> CodecList {
+        CodecList::new(self.names())
+    }
+
+    /// As `CodecList::rank`, without the list.
+    fn rank(&self, codec: &Codec<'_>) -> Option<usize> {
+        self.names()
+            .position(|name| codec.is(name) || (codec.is("G729") && name.eq_ignore_ascii_case("G729A")))
+    }
+}
+
+/// Which codecs of an offer stay.
+enum Choice {
+    /// All, as they stand.
+    All,
+    /// These payload types, in the offer's order.
+    These(SmallVec<[u8; 16]>),
+    /// Those of the list, in its order.
+    InOrder(CodecList),
 }
 
 type MediaFacts = (Option<sdp::Endpoint>, sdp::Direction, bool, u32);

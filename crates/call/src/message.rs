@@ -9,7 +9,7 @@ use crate::admission::settings;
 use crate::call::Call;
 use crate::record::{Admit, Flow, Side};
 use crate::reject::Answer;
-use crate::route;
+use crate::route::{self, Branch, Tag};
 use crate::setup::Verdict;
 
 impl Call {
@@ -22,7 +22,7 @@ impl Call {
         offer: &[u8],
     ) -> Bytes {
         let callee = settings(&self.context.resources, &leg.target.party);
-        let mut out = Vec::with_capacity(invite.length() + 256);
+        let mut out = Vec::with_capacity(invite.length() + 640);
         let mut writer = Writer::request(&mut out, Method::Invite, leg.target.uri.as_bytes());
         self.push_via(writer.buffer(), &leg.flow, leg.branch);
         let hops = invite.max_forwards().ok().flatten().unwrap_or(70);
@@ -148,60 +148,68 @@ impl Call {
     }
 
     /// The To tag that the caller sees.
-    pub(crate) fn ingress_tag(&self, parts: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn ingress_tag(&self, parts: &[&[u8]]) -> Tag {
         route::tag(&self.context.secret, self.id, Side::Ingress, parts)
     }
 
     /// The From tag of an attempt.
-    pub(crate) fn egress_tag(&self, attempt: u16) -> Vec<u8> {
+    pub(crate) fn egress_tag(&self, attempt: u16) -> Tag {
         route::tag(&self.context.secret, self.id, Side::Egress, &[&attempt.to_be_bytes()])
     }
 
     /// The branch of an attempt's INVITE.
-    pub(crate) fn attempt_branch(&self, attempt: u16) -> Vec<u8> {
+    pub(crate) fn attempt_branch(&self, attempt: u16) -> Branch {
         route::branch(&self.context.secret, self.id, &[b"invite", &attempt.to_be_bytes()])
     }
 
     /// A whole Via line.
     pub(crate) fn push_via(&self, out: &mut Vec<u8>, flow: &Flow, branch: &[u8]) {
         out.extend_from_slice(b"Via: ");
-        out.extend_from_slice(&self.via_value(flow, branch));
+        self.push_via_value(out, flow, branch);
         out.extend_from_slice(b"\r\n");
     }
 
     /// A Via value; `rport` so that answers come back the way the request went (RFC 3581).
     pub(crate) fn via_value(&self, flow: &Flow, branch: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
+        self.push_via_value(&mut out, flow, branch);
+        out
+    }
+
+    fn push_via_value(&self, out: &mut Vec<u8>, flow: &Flow, branch: &[u8]) {
         out.extend_from_slice(match flow.transport {
             Transport::Udp => b"SIP/2.0/UDP ",
             Transport::Tcp => b"SIP/2.0/TCP ",
             Transport::Tls => b"SIP/2.0/TLS ",
         });
-        self.push_our_address(&mut out, flow);
+        self.push_our_address(out, flow);
         out.extend_from_slice(b";branch=");
         out.extend_from_slice(branch);
         out.extend_from_slice(b";rport");
-        out
     }
 
     /// A whole Contact line: the home's address, and nothing of who is behind it.
     pub(crate) fn push_contact(&self, out: &mut Vec<u8>, flow: &Flow) {
         out.extend_from_slice(b"Contact: ");
-        out.extend_from_slice(&self.contact_value(flow));
+        self.push_contact_value(out, flow);
         out.extend_from_slice(b"\r\n");
     }
 
     /// A Contact value.
     pub(crate) fn contact_value(&self, flow: &Flow) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
+        self.push_contact_value(&mut out, flow);
+        out
+    }
+
+    fn push_contact_value(&self, out: &mut Vec<u8>, flow: &Flow) {
         out.extend_from_slice(b"<sip:");
-        self.push_our_address(&mut out, flow);
+        self.push_our_address(out, flow);
         out.extend_from_slice(match flow.transport {
             Transport::Udp => b">",
             Transport::Tcp => b";transport=tcp>",
             Transport::Tls => b";transport=tls>",
         });
-        out
     }
 
     fn push_our_address(&self, out: &mut Vec<u8>, flow: &Flow) {
@@ -220,7 +228,7 @@ impl Call {
     fn push_from(&self, out: &mut Vec<u8>, presented: Option<&Presented>, tag: &[u8]) {
         out.extend_from_slice(b"From: ");
         if let Some(display) = presented.and_then(|presented| presented.from_display.as_deref()) {
-            out.extend_from_slice(&quoted(display));
+            push_quoted(out, display);
             out.push(b' ');
         }
         out.extend_from_slice(b"<sip:");
@@ -408,6 +416,12 @@ fn finish(writer: &mut Writer<'_>, like: &Message<'_>, body: &[u8]) {
 /// A quoted-string (RFC 3261 §25.1).
 pub(crate) fn quoted(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
+    push_quoted(&mut out, text);
+    out
+}
+
+/// Pushes a quoted-string.
+pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {
@@ -417,7 +431,6 @@ pub(crate) fn quoted(text: &str) -> Vec<u8> {
         }
     }
     out.push(b'"');
-    out
 }
 
 /// A URI's user, escaped where it must be (RFC 3261 §25.1).

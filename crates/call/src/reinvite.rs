@@ -32,14 +32,15 @@ impl Call {
         let offered = exchange.asked.as_ref().map(|a| Bytes::copy_from_slice(a.request.view().body()));
         let delayed = kind == Kind::Invite && sent_body.is_empty();
         let near = far.other();
+        let theirs = Bytes::copy_from_slice(view.body());
         let answer = match offered.is_some() && is_sdp(&view) {
-            true => self.describe(near, view.body(), delayed).unwrap_or_default(),
+            true => self.describe(near, &theirs, delayed).unwrap_or_default(),
             false => Bytes::new(),
         };
         let Some(legs) = self.legs.as_mut() else { return };
         let (far_leg, near_leg) = legs.pair(far);
-        if !view.body().is_empty() {
-            far_leg.remote_sdp = Bytes::copy_from_slice(view.body());
+        if !theirs.is_empty() {
+            far_leg.remote_sdp = theirs;
         }
         if !sent_body.is_empty() {
             far_leg.local_sdp = sent_body;
@@ -90,7 +91,7 @@ impl Call {
         let delayed = exchange.sent.as_ref().is_some_and(|sent| sent.body.is_empty());
         // Where the far side made the offer, its ACK carries the asker's answer and must wait for it.
         if !(delayed && asked.is_some()) {
-            self.acknowledge_exchange(index, &[]);
+            self.acknowledge_exchange(index, &Bytes::new());
         }
         self.relay_answered();
         let Some(side) = asked else { return };
@@ -110,7 +111,7 @@ impl Call {
     }
 
     /// ACK to the far side's 2xx to a re-INVITE, once.
-    fn acknowledge_exchange(&mut self, index: usize, answer: &[u8]) {
+    fn acknowledge_exchange(&mut self, index: usize, answer: &Bytes) {
         let Some(sent) = self.exchanges.get(index).and_then(|e| e.sent.as_ref()) else { return };
         if !sent.succeeded || sent.ack.is_some() {
             return;
@@ -133,7 +134,7 @@ impl Call {
     /// The call is over: re-INVITEs that the far side accepted are acknowledged, whatever they waited for.
     pub(crate) fn acknowledge_exchanges(&mut self) {
         for index in 0..self.exchanges.len() {
-            self.acknowledge_exchange(index, &[]);
+            self.acknowledge_exchange(index, &Bytes::new());
         }
     }
 

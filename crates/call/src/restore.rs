@@ -138,7 +138,7 @@ impl Call {
     }
 
     /// The answer that went, or should have gone, into the callee's ACK: the callee's 2xx, repeated, wants it again.
-    fn restore_delayed_answer(&mut self, sdp: &[u8]) {
+    fn restore_delayed_answer(&mut self, sdp: &Bytes) {
         let answer = self.describe(Side::Egress, sdp, false).unwrap_or_default();
         if let Some(legs) = self.legs.as_mut() {
             legs.egress.local_sdp = answer;

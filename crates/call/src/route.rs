@@ -6,7 +6,7 @@
 use sip::{Message, Method, StartLine};
 
 use crate::context::Secret;
-use crate::id::{CallId, push_hex};
+use crate::id::{CallId, hex};
 use crate::record::{InviteKey, Side};
 
 const BRANCH: &[u8] = b"z9hG4bKb";
@@ -77,40 +77,46 @@ pub fn transaction_key(secret: &Secret, message: &Message<'_>) -> Option<u64> {
 }
 
 /// The branch of a request of ours. The same parts give the same branch, on any node.
-pub fn branch(secret: &Secret, call: CallId, parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(40);
-    out.extend_from_slice(BRANCH);
-    call.push_hex(&mut out);
-    push_hex(&mut out, keyed(secret, b"branch", call, parts));
+pub fn branch(secret: &Secret, call: CallId, parts: &[&[u8]]) -> Branch {
+    let mut out = [0; 40];
+    fill(&mut out, [BRANCH, &hex(call.0), &hex(keyed(secret, b"branch", call, parts))]);
     out
 }
 
 /// A tag of ours on one leg.
-pub fn tag(secret: &Secret, call: CallId, side: Side, parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(33);
-    call.push_hex(&mut out);
-    out.push(match side {
-        Side::Ingress => b'i',
-        Side::Egress => b'e',
-    });
-    push_hex(&mut out, keyed(secret, b"tag", call, parts));
+pub fn tag(secret: &Secret, call: CallId, side: Side, parts: &[&[u8]]) -> Tag {
+    let mut out = [0; 33];
+    let side: &[u8] = match side {
+        Side::Ingress => b"i",
+        Side::Egress => b"e",
+    };
+    fill(&mut out, [&hex(call.0), side, &hex(keyed(secret, b"tag", call, parts))]);
     out
 }
 
 /// The Call-ID of an egress attempt: says nothing of the caller's.
-pub fn call_id(secret: &Secret, call: CallId, seed: u64, attempt: u16) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32);
+pub fn call_id(secret: &Secret, call: CallId, seed: u64, attempt: u16) -> [u8; 32] {
+    let mut out = [0; 32];
     let parts: [&[u8]; 2] = [&seed.to_be_bytes(), &attempt.to_be_bytes()];
-    push_hex(&mut out, keyed(secret, b"call-id-1", call, &parts));
-    push_hex(&mut out, keyed(secret, b"call-id-2", call, &parts));
+    let (first, second) =
+        (keyed(secret, b"call-id-1", call, &parts), keyed(secret, b"call-id-2", call, &parts));
+    fill(&mut out, [&hex(first), &hex(second), b""]);
     out
+}
+
+/// A branch of ours, as text.
+pub type Branch = [u8; 40];
+
+/// A tag of ours, as text.
+pub type Tag = [u8; 33];
+
+/// Puts parts one after another.
+fn fill(out: &mut [u8], parts: [&[u8]; 3]) {
+    let bytes = parts.into_iter().flatten();
+    out.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
 }
 
 fn keyed(secret: &Secret, purpose: &[u8], call: CallId, parts: &[&[u8]]) -> u64 {
     let id = call.0.to_be_bytes();
-    let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 2);
-    all.push(purpose);
-    all.push(&id);
-    all.extend_from_slice(parts);
-    secret.digest(&all) as u64
+    secret.digest_of([purpose, &id].into_iter().chain(parts.iter().copied())) as u64
 }

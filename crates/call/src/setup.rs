@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dialog::{Dialog, Forks};
 use machine::{Instant, Machine, WallTime};
 use sip::OwnedMessage;
+use smallvec::SmallVec;
 use transaction::{Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteClient, ServerInput};
 
 use crate::admission::settings;
@@ -17,6 +18,7 @@ use crate::fading::{Fading, refusal_ack};
 use crate::io::{Event, Output};
 use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Outcome};
 use crate::reject::{self, Answer};
+use crate::route::Branch;
 
 /// What is needed only until the call is answered and its ACK came; dropped then.
 #[derive(Debug)]
@@ -89,7 +91,9 @@ pub(crate) struct AttemptLeg {
     /// Where it goes; absent while its name is looked up.
     pub flow: Option<Flow>,
     /// Its branch.
-    pub branch: Vec<u8>,
+    pub branch: Branch,
+    /// The offer that it carries; empty where there is none.
+    pub offer: Bytes,
     /// The INVITE; absent while its name is looked up.
     pub invite: Option<OwnedMessage>,
     /// Its transaction; absent while its name is looked up.
@@ -103,7 +107,7 @@ pub(crate) struct AttemptLeg {
     /// The caller's side of each, in the same order.
     pub early: Vec<Dialog>,
     /// Addresses that are left to try.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: SmallVec<[SocketAddr; 1]>,
     /// Its end is proposed; the response that ended it, if there was one, waits for its ACK.
     pub failure: Option<Option<Box<OwnedMessage>>>,
 }
@@ -318,7 +322,7 @@ impl Call {
         let (status, reason) = (verdict.status(), verdict.reason());
         setup.verdict = Some(verdict);
         self.timers.clear_all();
-        self.ending = Some(Box::new(Ending { status, reason, by, at: wall }));
+        self.ending = Some(Ending { status, reason: reason.into(), by, at: wall });
         self.begin_end(now);
     }
 

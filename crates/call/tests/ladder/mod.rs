@@ -85,11 +85,13 @@ pub struct World {
     pub free: Vec<bool>,
 }
 
-fn party() -> Party {
+/// Who calls.
+pub fn party() -> Party {
     Party::Trunk { name: Name::new("pbx").unwrap(), account: None }
 }
 
-fn flow(from: &str) -> Flow {
+/// The way between a peer and us.
+pub fn flow(from: &str) -> Flow {
     let at = |text: &str| text.parse().unwrap();
     Flow { transport: Transport::Udp, local: at(OURS), remote: at(from), connection: 0 }
 }
