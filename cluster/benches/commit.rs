@@ -2,7 +2,7 @@
 //! time per call and per batch, batches per call, and how long an admission waits.
 //!
 //! `cargo bench -p cluster -- DIRECTORY [CALLS_PER_S …]`
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "../../crates/node/src/disk.rs"]
 #[allow(dead_code)]

@@ -375,9 +375,7 @@ impl Shared {
         }
         drop(inner);
         for done in told {
-            done(
-                result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())),
-            );
+            done(result.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string())));
         }
     }
 

@@ -197,14 +197,11 @@ fn used(bytes: &[u8], from: usize) -> usize {
 }
 
 fn check_gap(inner: &Inner) -> Result<(), LogError> {
-    let mut expected = inner.purged.map_or(0, |purged| purged.index + 1);
-    for place in &inner.places {
-        if place.at.index != expected {
-            return Err(LogError::Gap { index: expected });
-        }
-        expected += 1;
+    let expected = inner.purged.map_or(0, |purged| purged.index + 1)..;
+    match expected.zip(&inner.places).find(|(index, place)| place.at.index != *index) {
+        Some((index, _)) => Err(LogError::Gap { index }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Inner {

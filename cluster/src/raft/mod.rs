@@ -143,7 +143,7 @@ impl Raft {
     pub(crate) fn stopped(&self) -> Option<Stopped> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.running_state.as_ref().err().map(|error| Stopped::new(error))
+        metrics.running_state.as_ref().err().map(Stopped::new)
     }
 
     /// Whether this node leads.

@@ -32,7 +32,7 @@ impl Store {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn from_disk(&self, first: u64, last: u64) -> io::Result<Vec<EntryOf<TypeConfig>>> {
+    fn read_back(&self, first: u64, last: u64) -> io::Result<Vec<EntryOf<TypeConfig>>> {
         let entries = self.log.read(first, last)?;
         entries
             .iter()
@@ -65,7 +65,7 @@ impl RaftLogReader<TypeConfig> for Store {
         };
         if first < from && end > first {
             // Behind what memory holds: a restart, or a follower that lags.
-            let mut older = self.from_disk(first, from.min(end) - 1)?;
+            let mut older = self.read_back(first, from.min(end) - 1)?;
             older.append(&mut entries);
             entries = older;
         }

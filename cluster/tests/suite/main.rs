@@ -1,5 +1,5 @@
 //! The cluster crate from the outside: its state, its log, and both together on a disk that crashes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cdr_files;
 mod crash;

@@ -33,13 +33,12 @@ fn a_proposal_comes_back_as_an_outcome_and_survives_a_restart() {
             place_call(&cluster, n).await;
         }
         pause(1000).await;
-        let heard = world.heard.lock().unwrap();
+        let heard = std::mem::take(&mut *world.heard.lock().unwrap());
         let told = heard.outcomes.iter().filter(|(command, _)| matches!(command, Command::Call { .. }));
         assert!(told.clone().all(|(_, outcome)| {
             matches!(outcome, Outcome::Call(call::Outcome::Target(0) | call::Outcome::Done))
         }));
         assert_eq!(told.count(), 10 + 10 + 5);
-        drop(heard);
         let (digest, full) = cluster.read(|state| (state.digest(), state.full_digest()));
         assert_eq!(cluster.read(|state| (state.calls().len(), state.cdrs_made())), (5, 5));
         cluster.close().await;
