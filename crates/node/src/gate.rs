@@ -42,10 +42,10 @@ pub(crate) struct GateLimits {
 impl Default for GateLimits {
     fn default() -> GateLimits {
         GateLimits {
-            busy: Duration::from_millis(40),
-            late: Duration::from_millis(100),
+            busy: Duration::from_millis(100),
+            late: Duration::from_millis(500),
             backlog_max: 8_192,
-            commit_max: Duration::from_secs(1),
+            commit_max: Duration::from_secs(3),
             calls_max: 200_000,
         }
     }
@@ -104,34 +104,34 @@ mod tests {
     fn a_receive_queue_that_never_runs_dry_closes_the_gate_until_it_does() {
         let mut gate = Gate::default();
         gate.batch(at(0), true);
-        gate.batch(at(40), true);
-        assert_eq!(gate.full(at(40), NONE, 0), None);
-        gate.batch(at(41), true);
-        assert_eq!(gate.full(at(41), NONE, 0), Some(Full::Busy));
-        gate.batch(at(42), false);
-        assert_eq!(gate.full(at(42), NONE, 0), None);
-        gate.batch(at(43), true);
-        assert_eq!(gate.full(at(50), NONE, 0), None);
+        gate.batch(at(100), true);
+        assert_eq!(gate.full(at(100), NONE, 0), None);
+        gate.batch(at(101), true);
+        assert_eq!(gate.full(at(101), NONE, 0), Some(Full::Busy));
+        gate.batch(at(102), false);
+        assert_eq!(gate.full(at(102), NONE, 0), None);
+        gate.batch(at(103), true);
+        assert_eq!(gate.full(at(150), NONE, 0), None);
     }
 
     #[test]
     fn a_late_task_closes_the_gate_until_one_is_on_time() {
         let mut gate = Gate::default();
-        gate.tick(at(150), at(50));
-        assert_eq!(gate.full(at(150), NONE, 0), None);
-        gate.tick(at(251), at(150));
-        assert_eq!(gate.full(at(251), NONE, 0), Some(Full::Late));
-        gate.tick(at(301), at(300));
-        assert_eq!(gate.full(at(301), NONE, 0), None);
+        gate.tick(at(550), at(50));
+        assert_eq!(gate.full(at(550), NONE, 0), None);
+        gate.tick(at(1_051), at(550));
+        assert_eq!(gate.full(at(1_051), NONE, 0), Some(Full::Late));
+        gate.tick(at(1_101), at(1_100));
+        assert_eq!(gate.full(at(1_101), NONE, 0), None);
     }
 
     #[test]
     fn a_backlog_of_commits_and_a_full_house_close_the_gate() {
         let gate = Gate::default();
         let backlog = |commands, s| Backlog { commands, oldest: Duration::from_secs(s) };
-        assert_eq!(gate.full(at(0), backlog(8_191, 1), 0), None);
+        assert_eq!(gate.full(at(0), backlog(8_191, 3), 0), None);
         assert_eq!(gate.full(at(0), backlog(8_192, 1), 0), Some(Full::Backlog));
-        assert_eq!(gate.full(at(0), backlog(1, 2), 0), Some(Full::Backlog));
+        assert_eq!(gate.full(at(0), backlog(1, 4), 0), Some(Full::Backlog));
         assert_eq!(gate.full(at(0), NONE, 200_000), Some(Full::Calls));
     }
 }

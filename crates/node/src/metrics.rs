@@ -98,6 +98,11 @@ impl Metrics {
         self.drops.get(why as usize).map_or(0, get)
     }
 
+    /// How much of what came was worth nothing.
+    pub(crate) fn junk(&self) -> u64 {
+        [Drop::UnknownSource, Drop::Malformed, Drop::KeepAlive].into_iter().map(|why| self.drops(why)).sum()
+    }
+
     /// How many requests were refused with this status.
     pub fn refusals(&self, status: u16) -> u64 {
         self.refusals.0.get(usize::from(status)).map_or(0, get)

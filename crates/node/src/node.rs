@@ -271,8 +271,15 @@ impl NodeHandle {
                 let taker = shared.clone();
                 let take = move |from: SocketAddr, bytes: &[u8]| taker.datagram(local, from, bytes);
                 let gauge = shared.clone();
-                let batch = move |count: usize| gauge.batch(count >= transport::BATCH_FULL);
-                if let Err(error) = transport::receive(socket, shared.counters.clone(), batch, take).await {
+                let mut junk_before = 0;
+                let done = move |count: usize| {
+                    // Junk is cheap to drop: a flood of it is no reason to refuse calls.
+                    let junk = gauge.metrics.junk();
+                    let mostly_junk = (junk - junk_before) * 2 > count as u64;
+                    junk_before = junk;
+                    gauge.batch(count >= transport::BATCH_FULL && !mostly_junk);
+                };
+                if let Err(error) = transport::receive(socket, shared.counters.clone(), take, done).await {
                     tracing::error!(%local, %error, "a socket failed; the node is not ready any more");
                     shared.ready.store(false, Ordering::Relaxed);
                 }

@@ -73,9 +73,12 @@ impl Replica {
     fn is_crowded(&self, call: CallId) -> bool {
         self.cluster.read(|state| {
             let Some(record) = state.call(call) else { return false };
+            // A call has at most two slots of a scope: most ends need no closer look than this.
+            let slots_max = state.calls().len() as u64 * 2;
             record.slots.iter().any(|slot| {
-                let limit = state.resources().concurrent(&slot.scope);
-                limit.is_some_and(|limit| state.usage(&slot.scope).concurrent * 10 >= limit * 9)
+                let limit = state.resources().concurrent(&slot.scope).map_or(u64::MAX, u64::from);
+                let nine_tenths = limit.saturating_mul(9) / 10;
+                slots_max >= nine_tenths && u64::from(state.usage(&slot.scope).concurrent) >= nine_tenths
             })
         })
     }
