@@ -30,6 +30,9 @@ pub fn main(words: &[&str]) -> Result<(), BenchError> {
     let line = serde_json::json!({
         "placed": report.placed,
         "completed": report.good,
+        "up_max": report.up_max,
+        "refused": report.refused.values().sum::<u64>(),
+        "late_ms_max": ms(report.late_us_max),
         "pdd_p50_ms": ms(report.pdd_us.p50),
         "pdd_p99_ms": ms(report.pdd_us.p99),
         "cpu_s": report.cpu_s,

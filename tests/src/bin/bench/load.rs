@@ -35,6 +35,12 @@ pub struct Outcome {
     pub placed: u64,
     /// Calls that went through every step without anything lost.
     pub completed: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// The most calls that were up at once.
+    pub up_max: u64,
+    /// How late the generator was at most, in milliseconds: above a few it measures itself.
+    pub late_ms_max: f64,
     /// Post-dial delay in milliseconds: median and 99th percentile.
     pub pdd_ms: (f64, f64),
     /// CPU seconds of the subject.
@@ -99,6 +105,9 @@ impl Running {
         Ok(Outcome {
             placed: number("placed") as u64,
             completed: number("completed") as u64,
+            refused: number("refused") as u64,
+            up_max: number("up_max") as u64,
+            late_ms_max: number("late_ms_max"),
             pdd_ms: (number("pdd_p50_ms"), number("pdd_p99_ms")),
             generator_cpu_s: number("cpu_s"),
             ..Outcome::default()

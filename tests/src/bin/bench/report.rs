@@ -64,6 +64,12 @@ pub fn line(outcome: &Outcome) -> String {
         outcome.pdd_ms.1,
         outcome.generator_cpu_s,
     );
+    if outcome.refused > 0 {
+        text.push_str(&format!(", {} refused", outcome.refused));
+    }
+    if outcome.late_ms_max > 5.0 {
+        text.push_str(&format!(", generator late by {:.0} ms", outcome.late_ms_max));
+    }
     if outcome.syncs.count > 0.0 {
         text.push_str(&format!(
             ", {} fdatasyncs of {:.2} / {:.2} ms",

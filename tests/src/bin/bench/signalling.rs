@@ -166,11 +166,12 @@ fn memory(kind: Kind, real_time: bool) -> Result<(f64, f64), BenchError> {
     let outcome = running.finish()?;
     wait::pass(Duration::from_secs(40));
     let after = system::memory_kib(&processes);
-    let per_call = |kib: u64| (kib.saturating_sub(idle)) as f64 / HELD as f64;
+    let per_call = |kib: u64| (kib.saturating_sub(idle)) as f64 / outcome.up_max.max(1) as f64;
     println!(
-        "{:>8} memory: idle {idle} KiB, {} calls held {held} KiB, 40 s later {after} KiB",
+        "{:>8} memory: idle {idle} KiB, {} calls held {held} KiB, 40 s later {after} KiB; {}",
         kind.name(),
-        outcome.completed
+        outcome.up_max,
+        report::line(&outcome)
     );
     Ok((per_call(held), per_call(after)))
 }
