@@ -25,7 +25,9 @@ pub enum Urgency {
 /// When batches are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The least time between two batches under load; a batch after a pause goes at once.
+    /// Below so many commands in a tenth of a second, an urgent one goes as soon as nothing is under way.
+    pub quiet: u32,
+    /// The least time between two batches above that.
     pub interval: Duration,
     /// From this many commands in a batch on, the interval doubles: a crowd shares its writes.
     pub crowd: usize,
@@ -38,6 +40,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
+            quiet: 400,
             interval: Duration::from_micros(1000),
             crowd: 4,
             lazy: Duration::from_millis(20),
@@ -83,6 +86,8 @@ struct Stream {
     sent_at: Instant,
     /// Whether the last batch was a crowd.
     crowded: bool,
+    /// How many commands the tenth of a second that began then has had, and how many the one before it had.
+    rate: (Instant, u32, u32),
     /// Another process has this node's name now: nothing is sent any more.
     fenced: bool,
 }
@@ -118,6 +123,7 @@ impl Proposer {
             under_way: None,
             sent_at: Instant::ZERO,
             crowded: false,
+            rate: (Instant::ZERO, 0, 0),
             fenced: false,
         };
         Proposer { shared: Arc::new(Shared { clock, pace, wake: Notify::new(), stream: Mutex::new(stream) }) }
@@ -184,7 +190,9 @@ impl Proposer {
         if stream.open.is_empty() {
             return Step::Idle;
         }
-        let due = if stream.urgent {
+        let due = if stream.urgent && stream.rate.2 < pace.quiet {
+            stream.sent_at
+        } else if stream.urgent {
             stream.sent_at + pace.interval * if stream.crowded { 2 } else { 1 }
         } else {
             stream.opened_at + pace.lazy
@@ -265,6 +273,17 @@ impl Proposer {
 }
 
 impl Stream {
+    /// Counts commands, tenth of a second by tenth of a second.
+    fn count(&mut self, now: Instant, commands: usize) {
+        let (began, count, before) = &mut self.rate;
+        let passed = now.since(*began);
+        if passed >= TENTH {
+            *before = if passed < TENTH * 2 { *count } else { 0 };
+            (*began, *count) = (now, 0);
+        }
+        *count = count.saturating_add(u32::try_from(commands).unwrap_or(u32::MAX));
+    }
+
     /// Closes the open batch and puts it under way.
     fn seal(&mut self, now: Instant, pace: &Pace, time: ClusterTime) -> Arc<Stamped> {
         // A Boot has no number: it begins the life that counts.
@@ -278,6 +297,7 @@ impl Stream {
         self.asks.iter_mut().for_each(|(at, _)| *at -= BATCH_MAX);
         self.urgent &= !self.open.is_empty();
         self.crowded = commands.len() >= pace.crowd;
+        self.count(now, commands.len());
         self.sent_at = now;
         let (node, incarnation, seq) = (self.node, self.incarnation, self.seq);
         let stamped = Arc::new(Stamped { time, batch: Batch { node, incarnation, seq, shard: 0, commands } });
@@ -295,6 +315,8 @@ impl Stream {
 
 /// Commands in one batch: at 8 KiB for an INVITE, a batch stays below 8 MiB.
 const BATCH_MAX: usize = 512;
+/// What the load is measured over.
+const TENTH: Duration = Duration::from_millis(100);
 const BOOT_RESEND: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
@@ -329,8 +351,17 @@ mod tests {
 
     /// A proposer that has booted, and its clock, a second later.
     fn booted() -> (Proposer, Arc<Hand>) {
+        booted_at(Pace::default())
+    }
+
+    /// The same under load: no moment counts as quiet.
+    fn busy() -> (Proposer, Arc<Hand>) {
+        booted_at(Pace { quiet: 0, ..Pace::default() })
+    }
+
+    fn booted_at(pace: Pace) -> (Proposer, Arc<Hand>) {
         let clock = Arc::new(Hand::default());
-        let proposer = Proposer::new(clock.clone(), Pace::default(), NodeId(1));
+        let proposer = Proposer::new(clock.clone(), pace, NodeId(1));
         proposer.tell(Command::Tick, Urgency::Urgent);
         let batch = sent(&proposer, clock.now()).expect("the first goes at once").batch.clone();
         let booted = Booted { incarnation: Incarnation(7), homes: Vec::new() };
@@ -354,7 +385,7 @@ mod tests {
 
     #[test]
     fn an_urgent_command_goes_at_once_after_a_pause_and_a_millisecond_apart_under_load() {
-        let (proposer, clock) = booted();
+        let (proposer, clock) = busy();
         proposer.tell(Command::Tick, Urgency::Urgent);
         let first = sent(&proposer, clock.now()).expect("at once");
         assert_eq!((first.batch.incarnation, first.batch.seq), (Incarnation(7), 1));
@@ -367,8 +398,28 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crowd_the_next_batch_waits_twice_as_long() {
+    fn in_quiet_an_urgent_command_waits_for_nothing_but_the_batch_under_way() {
         let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        let first = sent(&proposer, clock.now()).expect("at once");
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert!(sent(&proposer, clock.turn(10)).is_none());
+        apply(&proposer, &first);
+        assert!(sent(&proposer, clock.now()).is_some());
+        // 400 commands in a tenth of a second end the quiet.
+        let (proposer, clock) = booted();
+        (0..400).for_each(|_| proposer.tell(Command::Tick, Urgency::Urgent));
+        apply(&proposer, &sent(&proposer, clock.now()).expect("at once"));
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        apply(&proposer, &sent(&proposer, clock.turn(100_000)).expect("long ago"));
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert!(sent(&proposer, clock.turn(999)).is_none());
+        assert!(sent(&proposer, clock.turn(1)).is_some());
+    }
+
+    #[test]
+    fn after_a_crowd_the_next_batch_waits_twice_as_long() {
+        let (proposer, clock) = busy();
         (0..4).for_each(|_| proposer.tell(Command::Tick, Urgency::Urgent));
         apply(&proposer, &sent(&proposer, clock.now()).expect("at once"));
         proposer.tell(Command::Tick, Urgency::Urgent);
