@@ -55,6 +55,8 @@ struct Inner {
     /// Lines not yet handed to the disk, and the number of the last of all lines.
     pending: Vec<u8>,
     last: u64,
+    /// Memory of lines that are on disk, to be used again.
+    spare: Vec<u8>,
     writing: bool,
     /// Lines up to this number are on disk.
     durable: u64,
@@ -111,7 +113,8 @@ impl Projection {
             inner.len = 0;
         }
         let Some(file) = inner.files.last().cloned() else { return };
-        let bytes = std::mem::take(&mut inner.pending);
+        let spare = std::mem::take(&mut inner.spare);
+        let bytes = std::mem::replace(&mut inner.pending, spare);
         let (at, last, len) = (inner.len, inner.last, bytes.len() as u64);
         inner.writing = true;
         let projection = self.clone();
@@ -119,7 +122,11 @@ impl Projection {
             let mut inner = projection.lock();
             inner.writing = false;
             match result {
-                Ok(()) => (inner.len, inner.durable) = (at + len, last),
+                Ok(()) => {
+                    (inner.len, inner.durable) = (at + len, last);
+                    bytes.clear();
+                    inner.spare = bytes;
+                }
                 Err(error) => {
                     // The state keeps them too, so nothing is lost while the disk is full.
                     tracing::error!(%error, "CDRs can't be written; trying again");

@@ -191,5 +191,6 @@ fn decode(bytes: &[u8]) -> io::Result<Payload> {
 const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
-/// Entries kept in memory: enough for `apply`, which follows at once, and for a follower that lags a little.
-const RECENT_MAX: usize = 256;
+/// Entries kept in memory: enough for `apply`, which follows at once. Few, so that what is dropped is still in
+/// the processor's cache.
+const RECENT_MAX: usize = 64;
