@@ -52,7 +52,7 @@ pub fn build() -> Result<(), Failure> {
 }
 
 fn unit() -> Result<(), Failure> {
-    workspace_test().args(["--exclude", "tests", "--lib", "--bins"]).run()
+    workspace_test().args(["--lib", "--bins"]).run()
 }
 
 fn doc_tests() -> Result<(), Failure> {

@@ -55,7 +55,7 @@ pub fn cpu_s(processes: &[u32]) -> f64 {
             Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
         })
         .sum();
-    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    ticks as f64 / TICKS_PER_SECOND
 }
 
 /// Proportional memory of processes, in KiB: what is shared counts once.
@@ -88,3 +88,6 @@ fn stat(id: u32) -> Option<Vec<String>> {
     let (_, fields) = text.rsplit_once(") ")?;
     Some(fields.split(' ').map(str::to_owned).collect())
 }
+
+/// What `/proc` counts CPU time in, on every architecture (`USER_HZ`).
+const TICKS_PER_SECOND: f64 = 100.0;
