@@ -97,6 +97,9 @@ struct Inner {
     places: VecDeque<Place>,
     /// How many of `places`, from the back, still lie in `filling`.
     unplaced: usize,
+    /// Entries below this index are on disk; those below the second will be, once the write under way is done.
+    durable: u64,
+    written: u64,
     vote: Option<Vote>,
     committed: Option<Position>,
     purged: Option<Position>,
@@ -132,6 +135,11 @@ impl Log {
     pub fn last(&self) -> Option<Position> {
         let inner = self.shared.lock();
         inner.places.back().map(|place| place.at).or(inner.purged)
+    }
+
+    /// Entries below this index can be read back from disk.
+    pub fn durable(&self) -> u64 {
+        self.shared.lock().durable
     }
 
     /// Adds entries; `fill` pushes each. `done` runs when they are durable.
@@ -189,10 +197,9 @@ impl Log {
     pub fn read(&self, first: u64, last: u64) -> io::Result<Vec<(Position, Vec<u8>)>> {
         let places: Vec<Place> = {
             let inner = self.shared.lock();
-            let durable = inner.places.len() - inner.unplaced;
             let from = inner.places.partition_point(|place| place.at.index < first);
-            let inside = inner.places.iter().take(durable).skip(from);
-            inside.take_while(|place| place.at.index <= last).copied().collect()
+            let inside = inner.places.iter().skip(from);
+            inside.take_while(|it| it.at.index <= last && it.at.index < inner.durable).copied().collect()
         };
         let mut entries = Vec::with_capacity(places.len());
         for place in places {
@@ -240,6 +247,7 @@ impl Inner {
             self.places.pop_back();
             self.unplaced = self.unplaced.saturating_sub(1);
         }
+        (self.durable, self.written) = (self.durable.min(from), self.written.min(from));
     }
 
     fn purge(&mut self, at: Position) {
@@ -276,6 +284,7 @@ impl Inner {
         }
         self.unplaced = 0;
         let last = self.places.back().map(|place| place.at.index);
+        self.written = last.map_or(self.written, |last| last + 1);
         if let Some(segment) = self.segments.back_mut() {
             segment.last = segment.last.max(last);
         }
@@ -351,6 +360,7 @@ impl Shared {
                 let began = inner.writing.take().unwrap_or_default();
                 self.syncs.record(self.clock.now().since(began), bytes.len());
                 inner.health = LogHealth::Writing;
+                inner.durable = inner.written;
                 bytes.clear();
                 bytes.shrink_to(SPARE_MAX);
                 inner.spare = bytes;

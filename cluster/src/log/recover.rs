@@ -77,6 +77,8 @@ impl Log {
             spare: Vec::new(),
             places: VecDeque::new(),
             unplaced: 0,
+            durable: 0,
+            written: 0,
             vote: None,
             committed: None,
             purged: None,
@@ -104,6 +106,8 @@ impl Log {
             inner.next = Next::Ready;
         }
         check_gap(&inner)?;
+        inner.durable = inner.places.back().map_or(0, |place| place.at.index + 1);
+        inner.written = inner.durable;
         let syncs = Arc::new(SyncMetrics::default());
         Ok(Log { shared: Arc::new(Shared { disk, clock, segment_len, syncs, inner: Mutex::new(inner) }) })
     }

@@ -119,11 +119,15 @@ impl RaftLogStorage<TypeConfig> for Store {
                 appender.push(to_position(&entry.log_id), |out| encode(&entry.payload, out));
                 recent.push_back(entry);
             }
-            while recent.len() > RECENT_MAX {
-                recent.pop_front();
-            }
         };
         self.log.append(fill, Box::new(move |result| callback.io_completed(result)));
+        if recent.len() > RECENT_MAX {
+            // Only what can be read back from disk may be forgotten.
+            let durable = self.log.durable();
+            while recent.len() > RECENT_MAX && recent.front().is_some_and(|it| it.index() < durable) {
+                recent.pop_front();
+            }
+        }
         Ok(())
     }
 

@@ -92,8 +92,11 @@ fn one_write_is_under_way_and_the_next_carries_all_that_came_meanwhile() {
     // The segment's header, then the first entry.
     disk.step(Lane::Log);
     assert_eq!((told(&heard).len(), disk.waiting(Lane::Log)), (0, 1));
+    // What is being written can't be read yet.
+    assert_eq!((entries(&log), log.durable()), (vec![], 0));
     disk.step(Lane::Log);
     assert_eq!(told(&heard), [0]);
+    assert_eq!((entries(&log), log.durable()), (vec![0], 1));
     disk.step(Lane::Log);
     assert_eq!(told(&heard).len(), 50);
     assert_eq!(log.syncs().sample().count, 2);
