@@ -177,10 +177,11 @@ fn streams(
         // Multipart and other bodies pass as they are; their media goes directly.
         return Ok(0);
     }
-    let session = sdp::Session::parse(message.body()).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
     if !anchored {
+        // Direct media: whoever has to read the description does so.
         return Ok(0);
     }
+    let session = sdp::Session::parse(message.body()).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
     session.check_relayable().map_err(|e| reject::media(format!("media.mode: {e}")))?;
     Ok(session.media().len())
 }

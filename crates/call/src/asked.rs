@@ -9,8 +9,8 @@ use transaction::{Answer2xx, InviteServer, NonInviteServer, ServerInput};
 use trunk::Transport;
 
 use crate::admission::settings;
-use crate::call::{Call, Stage, Waiting};
-use crate::ending::reason_lines;
+use crate::call::{Call, Hangup, Stage, Waiting};
+use crate::ending::{BYE, reason_lines};
 use crate::exchange::{Asked, Exchange, Kind, Server, Step};
 use crate::message::push_abilities;
 use crate::record::{CallCommand, Change, Flow, Side};
@@ -23,6 +23,8 @@ enum Course {
     Answer(u16),
     /// BYE, with its Reason lines.
     Bye(Vec<u8>),
+    /// A BYE that a later request overtook.
+    LateBye(Reject),
     /// A session refresh, answered here.
     Refresh,
     /// The far side is asked.
@@ -81,6 +83,13 @@ impl Call {
         match course {
             Course::Refuse(reject) => self.refuse_exchange(now, index, &reject),
             Course::Answer(status) => self.answer_exchange(now, index, status),
+            Course::LateBye(reject) => {
+                self.refuse_exchange(now, index, &reject);
+                if let Some(legs) = self.legs.as_mut() {
+                    legs.leg_mut(side).dialog.end();
+                }
+                self.hang_up(now, wall, Hangup::of(side, BYE));
+            }
             Course::Bye(reason) => self.receive_bye(now, wall, index, side, reason),
             Course::Refresh => self.refresh_locally(now, wall, index, side),
             Course::SendOn => self.send_on(now, index),
@@ -96,6 +105,8 @@ impl Call {
         request: &Message<'_>,
     ) -> Course {
         match received {
+            // Out of order it is refused (RFC 3261 §12.2.2); but who sent it has left the dialog (§15.1.1).
+            Err(reject @ Reject::OutOfOrder { .. }) if *kind == Kind::Bye => Course::LateBye(reject),
             Err(reject) => Course::Refuse(reject),
             Ok(Received::Bye) => Course::Bye(reason_lines(request)),
             Ok(Received::Prack) => Course::Answer(200),

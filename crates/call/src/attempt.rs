@@ -26,8 +26,8 @@ impl Call {
         let Some(setup) = self.setup.as_mut() else { return };
         let Some(admit) = setup.admit.clone() else { return };
         let Some(chosen) = admit.plan.targets.get(usize::from(target)) else { return };
-        let number = setup.attempts;
-        setup.attempts += 1;
+        let number = self.attempts;
+        self.attempts += 1;
         self.callee = Some(chosen.party.clone());
         let branch = self.attempt_branch(number);
         let Some(setup) = self.setup.as_mut() else { return };

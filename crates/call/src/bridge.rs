@@ -14,6 +14,7 @@ use crate::attempt::is_sdp;
 use crate::call::{Call, Hangup, Wanted};
 use crate::exchange::{Client, Exchange, Kind, Sent, Step};
 use crate::fading::refusal_ack;
+use crate::inbound::Answer;
 use crate::io::Output;
 use crate::message::{is_ours, passes, push_abilities_lines};
 use crate::record::{Flow, Side};
@@ -182,12 +183,9 @@ impl Call {
         now: Instant,
         wall: WallTime,
         message: &OwnedMessage,
+        of: &Answer<'_>,
     ) -> bool {
-        let view = message.view();
-        let (Ok(via), Some(status), Ok((_, method))) = (view.top_via(), view.status(), view.cseq()) else {
-            return false;
-        };
-        let branch = via.branch.unwrap_or_default();
+        let Answer { branch, status, method } = *of;
         let found = self.exchanges.iter().position(|e| e.sent.as_ref().is_some_and(|s| s.branch == branch));
         let Some(index) = found else { return false };
         let Some(exchange) = self.exchanges.get_mut(index) else { return false };

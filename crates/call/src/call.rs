@@ -62,6 +62,8 @@ pub struct Call {
     pub(crate) wanted: Vec<(Side, Wanted)>,
     /// Numbers the exchanges.
     pub(crate) exchanged: u32,
+    /// How many attempts began.
+    pub(crate) attempts: u16,
     /// How far the call's own numbers are drawn.
     pub(crate) drawn: u64,
     gone: bool,
@@ -220,6 +222,7 @@ impl Call {
             bye_reason: Vec::new(),
             wanted: Vec::new(),
             exchanged: 0,
+            attempts: 0,
             drawn: 0,
             gone: false,
         }

@@ -27,7 +27,7 @@ pub(crate) struct Ending {
 }
 
 /// The reason of a call that a side ended.
-const BYE: &str = "BYE";
+pub(crate) const BYE: &str = "BYE";
 
 /// How long an end waits for the relay's figures.
 const MEASURED_WITHIN: Duration = Duration::from_secs(1);

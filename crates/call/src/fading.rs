@@ -6,14 +6,16 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use dialog::{Dialog, InDialog, InviteSent, LocalCseq};
 use machine::{Instant, Machine};
-use sip::{Message, Method, OwnedMessage};
+use sip::{Message, Method, Name, OwnedMessage};
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx};
 
 use crate::attempt::{invite_sent, start_cancel};
 use crate::bridge::Request;
 use crate::call::Call;
 use crate::exchange::Kind;
+use crate::inbound::Answer;
 use crate::io::Output;
+use crate::message::INVITE_CSEQ;
 use crate::record::{Flow, Side};
 use crate::route;
 
@@ -53,12 +55,14 @@ impl Call {
     }
 
     /// A response that may belong to a fading INVITE or its CANCEL. Gives whether it does.
-    pub(crate) fn receive_faded(&mut self, now: Instant, message: &OwnedMessage, flow: Flow) -> bool {
-        let view = message.view();
-        let (Ok(via), Some(status), Ok((_, method))) = (view.top_via(), view.status(), view.cseq()) else {
-            return false;
-        };
-        let branch = via.branch.unwrap_or_default();
+    pub(crate) fn receive_faded(
+        &mut self,
+        now: Instant,
+        response: &Message<'_>,
+        of: &Answer<'_>,
+        flow: Flow,
+    ) -> bool {
+        let Answer { branch, status, method } = *of;
         let Some(index) = self.fading.iter().position(|fading| fading.branch == branch) else { return false };
         let Some(fading) = self.fading.get_mut(index) else { return false };
         let input = ClientInput::Response { status };
@@ -70,7 +74,7 @@ impl Call {
         }
         fading.client.handle(now, input);
         if self.pump_fading(now) {
-            self.faded_answered(now, index, &view, flow);
+            self.faded_answered(now, index, response, flow);
         }
         true
     }
@@ -142,20 +146,26 @@ impl Call {
         }
     }
 
-    /// ACK and BYE for a 2xx of a fork that lost against the callee's leg.
-    pub(crate) fn dismiss_fork(&mut self, now: Instant, response: &Message<'_>, flow: Flow) {
-        let Some(legs) = self.legs.as_ref() else { return };
-        let ours = legs.egress.dialog.state().clone();
+    /// ACK and BYE for a 2xx to an INVITE of ours of which nothing else is known any more: the response repeats
+    /// what its dialog is made of.
+    pub(crate) fn dismiss_stray(&mut self, now: Instant, response: &Message<'_>, flow: Flow) {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let local = response.get(Name::From).and_then(text).and_then(|from| from.rsplit_once(";tag="));
+        let remote = response.get(Name::To).and_then(text).and_then(|to| to.rsplit_once(";tag="));
+        let call_id = response.call_id().ok().and_then(text);
+        let (Some((local, local_tag)), Some((remote, _)), Some(call_id)) = (local, remote, call_id) else {
+            return;
+        };
         let sent = InviteSent {
-            call_id: &ours.call_id,
-            local_tag: &ours.local_tag,
-            local: &ours.local,
-            remote: &ours.remote,
-            request_uri: &ours.remote_target,
-            cseq: ours.invite_cseq,
-            numbers: LocalCseq::starting_at(ours.invite_cseq + 1),
-            secure: ours.secure,
-            offered: ours.invite_offered,
+            call_id,
+            local_tag,
+            local,
+            remote,
+            request_uri: remote.trim_matches(['<', '>']),
+            cseq: INVITE_CSEQ,
+            numbers: LocalCseq::starting_at(INVITE_CSEQ + 1),
+            secure: false,
+            offered: true,
             session: None,
         };
         self.dismiss(now, &sent, response, flow);

@@ -10,6 +10,13 @@ use crate::record::Flow;
 use crate::reject;
 use crate::setup::Verdict;
 
+/// What a response answers, and how.
+pub(crate) struct Answer<'a> {
+    pub branch: &'a [u8],
+    pub status: u16,
+    pub method: Method<'a>,
+}
+
 impl Call {
     pub(crate) fn receive(&mut self, now: Instant, wall: WallTime, message: OwnedMessage, flow: Flow) {
         let view = message.view();
@@ -52,25 +59,26 @@ impl Call {
             }
             return;
         }
-        if self.receive_exchange_response(now, wall, &message) || self.receive_faded(now, &message, flow) {
+        let of = Answer { branch, status, method };
+        if self.receive_exchange_response(now, wall, &message, &of)
+            || self.receive_faded(now, &view, &of, flow)
+        {
             return;
         }
         if method == Method::Invite && (200..300).contains(&status) {
-            self.answered_again(now, &view, cseq, flow);
+            self.answered_again(now, &view, branch, cseq, flow);
         }
     }
 
     /// A 2xx to an INVITE whose transaction is gone: the winner's ACK was lost (perhaps with a predecessor) and is
-    /// made anew with the response's CSeq (RFC 3261 §13.2.2.4); another fork's gets ACK and BYE.
-    fn answered_again(&mut self, now: Instant, view: &Message<'_>, cseq: u32, flow: Flow) {
-        let Some(legs) = self.legs.as_ref() else { return };
-        if legs.egress.dialog.owns(view) {
+    /// made anew with the response's CSeq (RFC 3261 §13.2.2.4); that of another fork, or of an attempt that was given
+    /// up, gets ACK and BYE.
+    fn answered_again(&mut self, now: Instant, view: &Message<'_>, branch: &[u8], cseq: u32, flow: Flow) {
+        if self.legs.as_ref().is_some_and(|legs| legs.egress.dialog.owns(view)) {
             return self.repeat_ack(cseq);
         }
-        let ours = legs.egress.dialog.state();
-        let same = |tag: Option<&[u8]>, text: &str| tag == Some(text.as_bytes());
-        if same(view.call_id().ok(), &ours.call_id) && same(view.from_tag().ok().flatten(), &ours.local_tag) {
-            self.dismiss_fork(now, view, flow);
+        if self.stage != Stage::Confirming && (0..self.attempts).any(|n| self.attempt_branch(n) == branch) {
+            self.dismiss_stray(now, view, flow);
         }
     }
 

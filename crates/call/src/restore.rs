@@ -27,6 +27,11 @@ impl Call {
         let mut call = Call::empty(context, record.id, admit.seed, admit.party.clone());
         call.media.ports = admit.ports.clone();
         call.media.installed = admit.ports.is_some();
+        // The current attempt begins again under its own number; that of an answered call is over.
+        call.attempts = match record.phase {
+            Phase::Ringing { .. } => record.attempt,
+            Phase::Answered { .. } => record.attempt + 1,
+        };
         call.callee = record.attempts.last().map(|tried| tried.party.clone());
         match &record.phase {
             Phase::Ringing { early, cancelled } => {
@@ -45,7 +50,6 @@ impl Call {
         let server = InviteServer::new(self.times(), flow.transport != Transport::Udp);
         let mut setup = Setup::new(invite, flow, server);
         setup.admit = Some(record.admit.clone());
-        setup.attempts = record.attempt;
         setup.progressed = record.ringing_at.is_some();
         setup.session_expires = record.session_expires;
         self.setup = Some(Box::new(setup));

@@ -3,7 +3,7 @@
 //! A branch of ours is `z9hG4bKb`, 16 digits of call, 16 of digest; a tag is 16 digits of call, `i` or `e`,
 //! 16 of digest. The digests are keyed: a stranger who guesses a call still has no tag of it.
 
-use sip::{Message, Method, StartLine};
+use sip::{Message, StartLine};
 
 use crate::context::Secret;
 use crate::id::{CallId, hex};
@@ -51,17 +51,14 @@ pub fn invite_key(secret: &Secret, message: &Message<'_>) -> Option<InviteKey> {
     Some(InviteKey { dialog, branch })
 }
 
-/// A transaction's key among all of a node's (RFC 3261 §17.1.3, §17.2.3): for answers kept after their call.
+/// A message's key among all of a node's (RFC 3261 §17.1.3, §17.2.3): for answers kept after their call. An ACK is
+/// not its INVITE: an answer to it would be acknowledged, and answered, without end.
 pub fn transaction_key(secret: &Secret, message: &Message<'_>) -> Option<u64> {
     let via = message.top_via().ok()?;
     let (number, method) = message.cseq().ok()?;
     let direction: &[u8] = match message.start() {
         StartLine::Request { .. } => b"q",
         StartLine::Response { .. } => b"s",
-    };
-    let method = match method {
-        Method::Ack => Method::Invite,
-        other => other,
     };
     let port = via.port.unwrap_or_default().to_be_bytes();
     let parts = [
@@ -119,4 +116,37 @@ fn fill(out: &mut [u8], parts: [&[u8]; 3]) {
 fn keyed(secret: &Secret, purpose: &[u8], call: CallId, parts: &[&[u8]]) -> u64 {
     let id = call.0.to_be_bytes();
     secret.digest_of([purpose, &id].into_iter().chain(parts.iter().copied())) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use sip::Framing;
+
+    use super::*;
+
+    fn key(method: &str, branch: &str) -> Option<u64> {
+        let text = format!(
+            "{method} sip:us SIP/2.0\r\nVia: SIP/2.0/UDP p;branch={branch}\r\nFrom: <sip:a@a>;tag=a1\r\n\
+             To: <sip:b@b>;tag=b1\r\nCall-ID: c1\r\nCSeq: 2 {method}\r\n\r\n"
+        );
+        let message = Message::parse(text.as_bytes(), Framing::Datagram).expect("good SIP");
+        transaction_key(&Secret::new([1; 16]), &message)
+    }
+
+    #[test]
+    fn a_copy_has_the_key_of_its_original_and_the_ack_has_another() {
+        assert_eq!(key("INVITE", "z9hG4bK1"), key("INVITE", "z9hG4bK1"));
+        assert_ne!(key("INVITE", "z9hG4bK1"), key("INVITE", "z9hG4bK2"));
+        // A kept refusal that answered its own ACK would be acknowledged again, without end.
+        assert_ne!(key("INVITE", "z9hG4bK1"), key("ACK", "z9hG4bK1"));
+    }
+
+    #[test]
+    fn what_we_write_names_its_call() {
+        let (secret, call) = (Secret::new([1; 16]), CallId(0x0102_0304_0506_0708));
+        let tag = tag(&secret, call, Side::Egress, &[b"x"]);
+        assert_eq!(call_of_tag(&tag), Some((call, Side::Egress)));
+        assert!(branch(&secret, call, &[b"x"]).starts_with(b"z9hG4bKb0102030405060708"));
+        assert_ne!(branch(&secret, call, &[b"x", b"y"]), branch(&secret, call, &[b"xy"]));
+    }
 }

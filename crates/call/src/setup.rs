@@ -35,8 +35,6 @@ pub(crate) struct Setup {
     pub admit: Option<Arc<Admit>>,
     /// The attempt under way.
     pub attempt: Option<AttemptLeg>,
-    /// How many attempts began.
-    pub attempts: u16,
     /// Names that are being looked up; only the answer to the last one counts.
     pub resolving: u32,
     /// The caller gave up.
@@ -67,7 +65,6 @@ impl Setup {
             responded: false,
             admit: None,
             attempt: None,
-            attempts: 0,
             resolving: 0,
             cancelled: false,
             progressed: false,

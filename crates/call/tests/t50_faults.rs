@@ -161,3 +161,19 @@ fn a_copy_of_the_invite_after_a_takeover_is_told_that_the_call_is_known() {
     w.receive(CALLER, &invite(OFFER, ""));
     w.expect(CALLER, "SIP/2.0 100");
 }
+
+#[test]
+fn a_bye_that_a_later_request_overtook_is_refused_and_ends_the_call_all_the_same() {
+    // RFC 3261 §12.2.2 wants 500; §15.1.1: its sender considers the dialog terminated as soon as it is sent.
+    let mut w = World::new();
+    let (_, ok) = connected(&mut w);
+    w.receive(CALLER, &from_caller(&ok, "UPDATE", 3, ""));
+    w.commit_all();
+    w.expect(CALLER, "SIP/2.0 200");
+    w.receive(CALLER, &from_caller(&ok, "BYE", 2, ""));
+    w.expect(CALLER, "SIP/2.0 500");
+    w.expect(CALLEE, "BYE");
+    w.commit_all();
+    w.expect_silence();
+    assert_eq!(w.cdrs.len(), 1);
+}

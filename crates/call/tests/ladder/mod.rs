@@ -49,6 +49,13 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// A message on its way to a peer.
+    pub fn of(to: SocketAddr, bytes: &Bytes) -> Sent {
+        let message = OwnedMessage::parse(bytes.clone(), Framing::Datagram)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)));
+        Sent { to, text: String::from_utf8_lossy(bytes).into_owned(), message }
+    }
+
     /// The first line.
     pub fn start(&self) -> &str {
         self.text.split("\r\n").next().unwrap_or_default()
@@ -79,6 +86,12 @@ pub struct World {
     pub proposed: VecDeque<CallCommand>,
     pub relay: Vec<String>,
     pub ended: bool,
+    /// How often it said that it ended.
+    pub endings: usize,
+    /// What it left behind when it ended.
+    pub remains: Vec<call::Remains>,
+    /// The names of the changes that were committed, in order.
+    pub committed: Vec<&'static str>,
     /// The relay never reports what it measured.
     pub unmeasured: bool,
     /// The outcome of the next Attempts and of Admit: which targets have free slots.
@@ -165,6 +178,9 @@ impl World {
             proposed: VecDeque::new(),
             relay: Vec::new(),
             ended: false,
+            endings: 0,
+            remains: Vec::new(),
+            committed: Vec::new(),
             unmeasured: false,
             free: vec![true; 8],
         };
@@ -222,6 +238,10 @@ impl World {
 
     fn apply(&mut self, command: CallCommand) -> Outcome {
         let node = NodeId(1);
+        self.committed.push(name_of(&command));
+        if self.record.is_none() && matches!(command, CallCommand::Change(_)) {
+            return Outcome::Stale; // The call is over.
+        }
         match command {
             CallCommand::Admit(admit) => {
                 let Some(target) = self.grant(0, admit.plan.targets.len()) else {
@@ -273,14 +293,15 @@ impl World {
         while let Some(output) = self.call.poll_output() {
             match output {
                 Output::Send { flow, bytes } => {
-                    let message = OwnedMessage::parse(bytes.clone(), Framing::Datagram)
-                        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&bytes)));
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    self.sent.push_back(Sent { to: flow.remote, text, message });
+                    self.sent.push_back(Sent::of(flow.remote, &bytes));
                 }
                 Output::Propose(command) => self.proposed.push_back(command),
                 Output::Event(event) => self.events.push(event),
-                Output::Ended(_) => self.ended = true,
+                Output::Ended(remains) => {
+                    self.ended = true;
+                    self.endings += 1;
+                    self.remains = remains;
+                }
                 Output::Relay(call::RelayChange::Set(index, entry)) => {
                     let remote = |side: &env::SideConfig| side.remote.map(|r| r.rtp.to_string());
                     self.relay.push(format!(
@@ -336,6 +357,17 @@ impl World {
         assert!(self.sent.is_empty(), "sent: {:#?}", self.sent.iter().map(Sent::start).collect::<Vec<_>>());
     }
 
+    /// The node dies here, after the oldest `applied` proposals were committed; a successor has the record and
+    /// nothing else.
+    pub fn take_over_after(&mut self, applied: usize) {
+        for _ in 0..applied {
+            if let Some(command) = self.proposed.pop_front() {
+                self.apply(command);
+            }
+        }
+        self.take_over();
+    }
+
     /// The node dies here; a successor has the record and nothing else.
     pub fn take_over(&mut self) {
         self.proposed.clear();
@@ -343,6 +375,24 @@ impl World {
         let record = self.record.clone().expect("a live call");
         self.call = Call::restore(self.now, self.wall, self.context.clone(), &record);
         self.pump();
+    }
+}
+
+/// What a command is called.
+pub fn name_of(command: &CallCommand) -> &'static str {
+    match command {
+        CallCommand::Admit(_) => "Admit",
+        CallCommand::Refuse(_) => "Refuse",
+        CallCommand::Change(change) => match change {
+            Change::Attempt(_) => "Attempt",
+            Change::Progress(_) => "Progress",
+            Change::Cancel(_) => "Cancel",
+            Change::Confirm(_) => "Confirm",
+            Change::Acked(_) => "Acked",
+            Change::Update(_) => "Update",
+            Change::Advance(..) => "Advance",
+            Change::End(_) => "End",
+        },
     }
 }
 

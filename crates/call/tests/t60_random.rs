@@ -1,0 +1,445 @@
+//! Random courses: peers that keep the rules, a network that loses, repeats and reorders, commits that come late,
+//! and successors that know the record alone (reliability.md I-8 to I-16, I-28, I-41).
+
+mod ladder;
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use call::{Input, Phase as Recorded, route};
+use ladder::*;
+use peers::{Callee, Caller, ForkPhase, Phase, TAGS};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use sip::{Framing, OwnedMessage};
+
+/// One step: what, and which.
+type Step = (u8, u8);
+
+struct Sim {
+    w: World,
+    caller: Caller,
+    /// By the Call-ID of the INVITE.
+    callees: BTreeMap<String, Callee>,
+    to_us: VecDeque<(String, String)>,
+    to_peers: VecDeque<Sent>,
+    /// The highest CSeq that we sent on a leg, and the branch that it had.
+    numbers: BTreeMap<String, (u32, String)>,
+    /// Updates committed when a request inside a dialog arrived first, by its branch.
+    asked_at: BTreeMap<String, usize>,
+    /// The callee whose 2xx is the committed answer, by Call-ID and tag.
+    winner: Option<(String, String)>,
+    ends_proposed: usize,
+    /// A successor may not know that both legs were ended by us.
+    orphaned: bool,
+    /// Forks that lost, by Call-ID and tag, whose BYE may have died with the node that knew of them.
+    excused: BTreeSet<(String, &'static str)>,
+    takeovers: usize,
+    story: Vec<String>,
+}
+
+impl Sim {
+    fn new() -> Sim {
+        let mut sim = Sim {
+            w: World::new(),
+            caller: Caller::new(),
+            callees: BTreeMap::new(),
+            to_us: VecDeque::new(),
+            to_peers: VecDeque::new(),
+            numbers: BTreeMap::new(),
+            asked_at: BTreeMap::new(),
+            winner: None,
+            ends_proposed: 0,
+            orphaned: false,
+            excused: BTreeSet::new(),
+            takeovers: 0,
+            story: Vec::new(),
+        };
+        sim.collect();
+        sim
+    }
+
+    fn count(&self, change: &str) -> usize {
+        self.w.committed.iter().filter(|name| **name == change).count()
+    }
+
+    // What the call does.
+
+    /// Looks at all that the call just did, and puts its messages on the wire.
+    fn collect(&mut self) {
+        if let Some(Recorded::Answered { confirm, .. }) = self.w.record.as_ref().map(|r| &r.phase) {
+            let dialog = &confirm.egress.dialog;
+            self.winner = Some((dialog.call_id.to_string(), dialog.remote_tag.to_string()));
+        }
+        let ends = self.w.proposed.iter().filter(|command| name_of(command) == "End").count();
+        assert!(ends <= 1, "two Ends are proposed at once");
+        self.ends_proposed = self.ends_proposed.max(ends);
+        assert!(self.w.cdrs.len() <= 1, "two CDRs");
+        assert!(self.w.endings <= 1, "it ended twice");
+        let quiet = self.w.proposed.is_empty() && self.w.call.poll_timeout().is_none();
+        if quiet && !self.w.ended {
+            let up = self.w.record.as_ref().is_some_and(|r| matches!(r.phase, Recorded::Answered { .. }));
+            assert!(up, "nothing will ever happen to a call that is not answered");
+        }
+        while let Some(sent) = self.w.sent.pop_front() {
+            self.story.push(format!("  > {} {} {}", sent.to, sent.start(), sent.get("CSeq")));
+            self.check(&sent);
+            self.to_peers.push_back(sent);
+        }
+    }
+
+    /// What may never be said too early, or twice.
+    fn check(&mut self, sent: &Sent) {
+        let cseq = sent.get("CSeq");
+        let (number, method) = cseq.split_once(' ').expect("two parts");
+        let number: u32 = number.parse().expect("a number");
+        let to_caller = sent.to == CALLER.parse().unwrap();
+        if let Some(status) = sent.start().strip_prefix("SIP/2.0 ") {
+            let status: u16 = status[..3].parse().expect("a status");
+            self.check_response(sent, status, number, method, to_caller);
+            return;
+        }
+        let tag = sent.get("To").split_once(";tag=").map(|(_, tag)| tag.to_owned()).unwrap_or_default();
+        if method == "ACK" {
+            return self.check_ack(sent, number, tag);
+        }
+        if method == "CANCEL" || (method == "INVITE" && tag.is_empty()) {
+            return;
+        }
+        let leg = format!("{} {tag}", sent.get("Call-ID"));
+        let branch = sent.get("Via");
+        if let Some((last, same)) = self.numbers.get(&leg) {
+            assert!(number > *last || branch == *same, "CSeq {number} after {last}: {}", sent.text);
+        }
+        let highest = self.numbers.entry(leg).or_insert((number, branch.clone()));
+        if number >= highest.0 {
+            *highest = (number, branch);
+        }
+    }
+
+    fn check_ack(&self, sent: &Sent, number: u32, tag: String) {
+        let callee = self.callees.get(&sent.get("Call-ID"));
+        let answered = callee.is_some_and(|callee| callee.forks.contains_key(tag.as_str()));
+        if number != 1 || sent.to == CALLER.parse().unwrap() || !answered {
+            return;
+        }
+        // Of a 2xx to the INVITE: the answer is committed, or what makes it worthless is.
+        let winner = is_winner(&self.winner, &sent.get("Call-ID"), &tag);
+        let settled = self.count("Confirm") > 0 || self.count("End") > 0 || self.count("Attempt") > 0;
+        assert!(settled, "ACK before the commit: {}", sent.text);
+        assert!(!winner || self.count("Confirm") > 0, "the winner's ACK before its commit");
+    }
+
+    fn check_response(&self, sent: &Sent, status: u16, number: u32, method: &str, to_caller: bool) {
+        let applied = |change| self.count(change) > 0;
+        let over = applied("End") || applied("Refuse");
+        match (method, status) {
+            (_, ..200) => assert!(applied("Admit"), "a word before the call is recorded"),
+            ("INVITE", 200..300) if to_caller && number == 1 => {
+                assert!(applied("Confirm"), "200 before its commit");
+            }
+            ("INVITE", 300..) if to_caller && number == 1 => {
+                let limited = self.w.record.is_none() && applied("Admit");
+                assert!(over || limited, "{status} before its commit");
+            }
+            ("BYE", 200) => assert!(over || applied("Cancel"), "200 to BYE before the end is committed"),
+            ("INVITE" | "UPDATE", 200..300) => {
+                let branch = sent.get("Via");
+                let branch = branch.split("branch=").nth(1).unwrap_or_default();
+                let branch = branch.split(';').next().unwrap_or_default();
+                let before = self.asked_at.get(branch).copied().unwrap_or_default();
+                assert!(self.count("Update") > before, "2xx to {method} before its commit");
+            }
+            _ => {}
+        }
+    }
+
+    // What the network does.
+
+    fn say(&mut self, from: &str, texts: impl IntoIterator<Item = String>) {
+        self.to_us.extend(texts.into_iter().map(|text| (from.to_owned(), text)));
+    }
+
+    fn deliver_to_us(&mut self, index: usize) {
+        let Some((from, text)) = self.to_us.remove(index) else { return };
+        self.story.push(format!("{from} > {} {}", first_line(&text), line_of(&text, "CSeq")));
+        if self.w.ended {
+            return self.answer_without_call(&from, &text);
+        }
+        if text.starts_with("INVITE") || text.starts_with("UPDATE") {
+            let branch = line_of(&text, "Via").split("branch=").nth(1).unwrap_or_default().to_owned();
+            let updates = self.count("Update");
+            self.asked_at.entry(branch).or_insert(updates);
+        }
+        self.w.receive(&from, &text);
+        self.collect();
+    }
+
+    /// The call is gone: the node answers from what it left, or with 481.
+    fn answer_without_call(&mut self, from: &str, text: &str) {
+        let message =
+            OwnedMessage::parse(bytes::Bytes::from(text.to_owned()), Framing::Datagram).expect("good SIP");
+        let key = route::transaction_key(&self.w.context.secret, &message.view());
+        let kept = self.w.remains.iter().find(|remains| Some(remains.key) == key);
+        let in_dialog = message.view().to_tag().ok().flatten().is_some() && message.view().is_request();
+        let bytes = match kept {
+            Some(remains) => remains.bytes.clone(),
+            None if in_dialog && !text.starts_with("ACK") => {
+                let mut out = Vec::new();
+                sip::response_to(&mut out, &message.view(), 481, b"", None, from.parse().unwrap()).end();
+                out.into()
+            }
+            None => return,
+        };
+        self.to_peers.push_back(Sent::of(from.parse().unwrap(), &bytes));
+    }
+
+    fn deliver_to_peer(&mut self, index: usize) {
+        let Some(sent) = self.to_peers.remove(index) else { return };
+        if sent.to == CALLER.parse().unwrap() {
+            let answers = self.caller.hear(&sent);
+            return self.say(CALLER, answers);
+        }
+        let call_id = sent.get("Call-ID");
+        if !self.callees.contains_key(&call_id) {
+            if !sent.start().starts_with("INVITE") {
+                return; // To an INVITE that was never heard.
+            }
+            self.callees.insert(call_id, Callee::new(sent));
+            return;
+        }
+        let Some(callee) = self.callees.get_mut(&call_id) else { return };
+        let (from, answers) = (callee.address(), callee.hear(&sent));
+        self.say(&from, answers);
+    }
+
+    fn commit(&mut self) {
+        if !self.w.proposed.is_empty() && !self.w.ended {
+            self.story.push(format!("commit {}", name_of(&self.w.proposed[0])));
+            self.w.commit();
+            self.collect();
+        }
+    }
+
+    fn take_over(&mut self, first: usize) {
+        if self.w.record.is_none() || self.w.ended || self.takeovers >= 3 {
+            return;
+        }
+        // An End that is committed leaves nothing to take over.
+        let end = self.w.proposed.iter().position(|command| name_of(command) == "End");
+        self.orphaned |= end.is_some();
+        let applied = first.min(end.unwrap_or(self.w.proposed.len()));
+        self.story.push(format!("take over after {applied}"));
+        self.takeovers += 1;
+        for (call_id, callee) in &self.callees {
+            for tag in callee.forks.keys().filter(|tag| !is_winner(&self.winner, call_id, tag)) {
+                self.excused.insert((call_id.clone(), *tag));
+            }
+        }
+        self.w.take_over_after(applied);
+        self.collect();
+    }
+
+    fn tick(&mut self, half_seconds: u64) {
+        for _ in 0..half_seconds {
+            if !self.w.ended {
+                self.w.after(Duration::from_millis(500));
+                self.collect();
+            }
+            let again = self.caller.tick();
+            self.say(CALLER, again);
+            let callees: Vec<_> = self.callees.values_mut().map(|c| (c.address(), c.tick())).collect();
+            for (from, again) in callees {
+                self.say(&from, again);
+            }
+        }
+    }
+
+    // What may happen next.
+
+    fn step(&mut self, (what, which): Step) {
+        let pick = |len: usize| usize::from(which) % len.max(1);
+        match what {
+            0..=5 => self.deliver_to_us(pick(self.to_us.len())),
+            6..=11 => self.deliver_to_peer(pick(self.to_peers.len())),
+            12 => drop(self.to_us.remove(pick(self.to_us.len()))),
+            13 => drop(self.to_peers.remove(pick(self.to_peers.len()))),
+            14 => {
+                let twice = self.to_us.get(pick(self.to_us.len())).cloned();
+                self.to_us.extend(twice);
+                let twice = self.to_peers.get(pick(self.to_peers.len())).cloned();
+                self.to_peers.extend(twice);
+            }
+            15..=18 => self.commit(),
+            19 => self.take_over(usize::from(which % 4)),
+            20 => self.tick(u64::from(which % 12)),
+            21..=24 => self.callee_answers(which),
+            25 => self.caller_acts(which),
+            26 => self.callee_acts(which),
+            27 if which < 40 && !self.w.ended => {
+                self.w.input(Input::Hangup("operator"));
+                self.orphaned |= self.w.record.is_some();
+                self.collect();
+            }
+            28 => self.w.free = vec![which & 1 == 0, which & 2 == 0, which & 4 == 0],
+            _ => {}
+        }
+    }
+
+    fn callee_answers(&mut self, which: u8) {
+        let Some(callee) = self.callees.values_mut().next_back() else { return };
+        let (from, text) = (callee.address(), callee.answer(which));
+        self.say(&from, text);
+    }
+
+    fn caller_acts(&mut self, which: u8) {
+        let text = match (self.caller.phase, which % 6) {
+            (Phase::Ringing, 0 | 1) => self.caller.cancel(),
+            (Phase::Up, 0) => self.caller.ask("BYE", ""),
+            (Phase::Up, 1 | 2) if self.may_reinvite() => self.caller.ask("INVITE", "changed"),
+            (Phase::Up, 3) => self.caller.ask("UPDATE", ""),
+            (Phase::Up, 4) => self.caller.ask("OPTIONS", ""),
+            _ => None,
+        };
+        self.say(CALLER, text);
+    }
+
+    fn may_reinvite(&self) -> bool {
+        !self.caller.pending.iter().any(|p| p.method == "INVITE" || p.method == "BYE")
+    }
+
+    fn callee_acts(&mut self, which: u8) {
+        let tag = TAGS[usize::from(which >> 7)];
+        let Some(callee) = self.callees.values_mut().next_back() else { return };
+        let busy = callee.forks.get(tag).is_none_or(|fork| !fork.pending.is_empty());
+        let text = match which % 5 {
+            0 => callee.ask(tag, "BYE", false),
+            1 | 2 if !busy => callee.ask(tag, "INVITE", true),
+            3 if !busy => callee.ask(tag, "UPDATE", false),
+            _ => None,
+        };
+        let from = callee.address();
+        self.say(&from, text);
+    }
+
+    // The dust settles.
+
+    /// No more faults and no more wishes: everything is delivered and committed, time passes.
+    fn settle(&mut self) {
+        for _ in 0..700 {
+            let mut rounds = 0;
+            while !(self.to_us.is_empty()
+                && self.to_peers.is_empty()
+                && (self.w.proposed.is_empty() || self.w.ended))
+            {
+                self.deliver_to_us(0);
+                self.deliver_to_peer(0);
+                self.commit();
+                rounds += 1;
+                assert!(rounds < 500, "a storm: {:?}", self.story.len());
+            }
+            self.tick(1);
+        }
+    }
+
+    fn check_settled(&self) {
+        let up: Vec<_> = self
+            .callees
+            .iter()
+            .flat_map(|(id, callee)| callee.forks.iter().map(move |(tag, fork)| (id, *tag, fork.phase)))
+            .filter(|(id, tag, phase)| {
+                let excused = self.excused.contains(&((*id).clone(), *tag));
+                *phase != ForkPhase::Done && (is_winner(&self.winner, id, tag) || !excused)
+            })
+            .collect();
+        if self.w.ended {
+            assert!(
+                self.caller.phase == Phase::Done || self.caller.phase == Phase::Calling,
+                "the caller hangs on"
+            );
+            assert!(up.is_empty(), "a callee hangs on");
+            assert_eq!(self.w.cdrs.len(), 1, "one CDR");
+            return;
+        }
+        let Some(Recorded::Answered { .. }) = self.w.record.as_ref().map(|r| &r.phase) else {
+            panic!("neither ended nor answered")
+        };
+        if !self.orphaned {
+            assert_eq!(self.caller.phase, Phase::Up, "the caller is gone, the call is not");
+            assert_eq!(up.len(), 1, "the callee is gone, or there are two");
+        }
+    }
+}
+
+fn is_winner(winner: &Option<(String, String)>, call_id: &str, tag: &str) -> bool {
+    winner.as_ref().is_some_and(|(id, winner)| id == call_id && winner == tag)
+}
+
+fn first_line(text: &str) -> &str {
+    text.split("\r\n").next().unwrap_or_default()
+}
+
+fn line_of<'a>(text: &'a str, name: &str) -> &'a str {
+    text.split("\r\n").find(|line| line.starts_with(name)).unwrap_or_default()
+}
+
+/// Plays a course, lets the dust settle, and has the caller hang up.
+fn play(sim: &mut Sim, steps: &[Step]) {
+    steps.iter().for_each(|step| sim.step(*step));
+    sim.settle();
+    sim.check_settled();
+    if !sim.w.ended && sim.caller.phase == Phase::Up {
+        let bye = sim.caller.ask("BYE", "");
+        sim.say(CALLER, bye);
+        sim.settle();
+        assert!(sim.w.ended, "a BYE ends the call");
+        sim.check_settled();
+    }
+}
+
+/// How many courses; more where somebody asks for them.
+fn courses() -> u32 {
+    std::env::var("COURSES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
+}
+
+#[test]
+fn whatever_happens_the_rules_hold_and_the_dust_settles() {
+    let config =
+        Config { cases: courses(), failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let steps = proptest::collection::vec((0u8..29, any::<u8>()), 10..160);
+    let outcome = runner.run(&steps, |steps| {
+        play(&mut Sim::new(), &steps);
+        Ok(())
+    });
+    if let Err(TestError::Fail(_, steps)) = outcome {
+        // The shortest course that fails, told.
+        let mut sim = Sim::new();
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| play(&mut sim, &steps)));
+        panic!("{steps:?}\n{}", sim.story.join("\n"));
+    }
+}
+
+#[test]
+fn the_courses_reach_every_kind_of_change() {
+    // Faults must bite: what is never reached is never tested.
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
+    let steps = proptest::collection::vec((0u8..29, any::<u8>()), 10..160);
+    let (mut seen, mut takeovers) = (BTreeSet::new(), 0);
+    for _ in 0..150 {
+        let tree = steps.new_tree(&mut runner).expect("a course");
+        let mut sim = Sim::new();
+        tree.current().iter().for_each(|step| sim.step(*step));
+        seen.extend(sim.w.committed.iter().copied());
+        takeovers += sim.takeovers;
+    }
+    for change in ["Admit", "Attempt", "Progress", "Cancel", "Confirm", "Acked", "Update", "Advance", "End"] {
+        assert!(seen.contains(change), "no course commits {change}");
+    }
+    assert!(takeovers > 30, "{takeovers} takeovers");
+}
