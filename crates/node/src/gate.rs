@@ -24,6 +24,17 @@ pub(crate) enum Full {
     Stopping,
 }
 
+impl Full {
+    /// Every reason, with its label in the metrics.
+    pub(crate) const ALL: [(Full, &'static str); 5] = [
+        (Full::Busy, "busy"),
+        (Full::Late, "late"),
+        (Full::Backlog, "backlog"),
+        (Full::Calls, "calls"),
+        (Full::Stopping, "stopping"),
+    ];
+}
+
 /// What the gate allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GateLimits {

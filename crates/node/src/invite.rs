@@ -77,7 +77,7 @@ impl Shared {
 
     /// 503 before anything is kept.
     fn shed(&self, incoming: &Incoming<'_>, why: Full) {
-        add(&self.metrics.shed);
+        self.metrics.shed(why);
         tracing::debug!(?why, "a new call is refused");
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
         self.refuse(incoming, 503, bytes);

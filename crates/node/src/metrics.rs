@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::gate::Full;
+
 /// Why something that arrived was thrown away without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
@@ -57,8 +59,8 @@ pub struct Metrics {
     pub restored: AtomicU64,
     /// Call actors that failed.
     pub failed: AtomicU64,
-    /// INVITEs refused for overload.
-    pub shed: AtomicU64,
+    /// INVITEs refused before they cost anything, by why.
+    shed: [AtomicU64; Full::ALL.len()],
     /// Messages of peers that broke the protocol.
     pub peer_errors: AtomicU64,
     /// One-way audio reports.
@@ -93,6 +95,13 @@ impl Metrics {
         }
     }
 
+    /// Counts an INVITE refused before it cost anything.
+    pub(crate) fn shed(&self, why: Full) {
+        if let Some(counter) = self.shed.get(why as usize) {
+            add(counter);
+        }
+    }
+
     /// How many things were thrown away for this reason.
     pub fn drops(&self, why: Drop) -> u64 {
         self.drops.get(why as usize).map_or(0, get)
@@ -118,7 +127,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 12] = [
+        let counters: [(&str, &str, &AtomicU64); 11] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -127,7 +136,6 @@ impl Metrics {
             ("calls_ended_total", "calls ended", &self.ended),
             ("calls_restored_total", "calls rebuilt from their records", &self.restored),
             ("call_failures_total", "call actors that failed", &self.failed),
-            ("invites_shed_total", "INVITEs refused for overload", &self.shed),
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
@@ -138,6 +146,10 @@ impl Metrics {
         header(out, "drops_total", "messages thrown away without an answer", "counter");
         for (why, label) in Drop::ALL {
             let _ = writeln!(out, "banyan_drops_total{{reason=\"{label}\"}} {}", self.drops(why));
+        }
+        header(out, "invites_shed_total", "INVITEs refused before they cost anything", "counter");
+        for ((_, label), count) in Full::ALL.iter().zip(&self.shed) {
+            let _ = writeln!(out, "banyan_invites_shed_total{{reason=\"{label}\"}} {}", get(count));
         }
         header(out, "refusals_total", "requests refused, by status", "counter");
         for (status, count) in self.refusals.0.iter().enumerate() {
@@ -192,11 +204,16 @@ mod tests {
             metrics.dropped(why);
             assert_eq!(metrics.drops(why), 1);
         }
+        for (index, (why, _)) in Full::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, index, "the table is in the order of the enum");
+        }
+        metrics.shed(Full::Late);
         metrics.refused(403);
         let mut text = String::new();
         metrics.write(&mut text);
         assert!(text.contains("banyan_drops_total{reason=\"malformed\"} 1\n"));
         assert!(text.contains("banyan_refusals_total{status=\"403\"} 1\n"));
+        assert!(text.contains("banyan_invites_shed_total{reason=\"late\"} 1\n"));
         assert!(!text.contains("status=\"404\""));
     }
 }

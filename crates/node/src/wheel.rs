@@ -97,3 +97,60 @@ impl Wheel {
         set.asleep_until
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemClock;
+    use crate::world::TokioSpawn;
+    use tokio::sync::mpsc;
+
+    fn turning() -> (Arc<Wheel>, Arc<SystemClock>, mpsc::UnboundedReceiver<CallId>) {
+        let clock = Arc::new(SystemClock::start());
+        let wheel = Arc::new(Wheel::default());
+        let (tell, told) = mpsc::unbounded_channel();
+        let spawn = Arc::new(TokioSpawn::new(clock.clone()));
+        tokio::spawn(wheel.clone().run(clock.clone(), spawn, move |call| {
+            tell.send(call).expect("the test listens");
+        }));
+        (wheel, clock, told)
+    }
+
+    fn at(ms: u64) -> Option<Instant> {
+        Some(Instant::ZERO + Duration::from_millis(ms))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sooner_deadline_wakes_the_sleeper() {
+        let (wheel, clock, mut told) = turning();
+        wheel.set(CallId(1), None, at(60_000));
+        tokio::task::yield_now().await;
+        wheel.set(CallId(2), None, at(500));
+        assert_eq!(told.recv().await, Some(CallId(2)));
+        let late = clock.now().since(Instant::ZERO);
+        assert!(late >= Duration::from_millis(500) && late < Duration::from_millis(510), "{late:?}");
+        assert_eq!(told.recv().await, Some(CallId(1)));
+        assert_eq!(wheel.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moved_deadline_fires_once_and_a_cleared_one_never() {
+        let (wheel, clock, mut told) = turning();
+        wheel.set(CallId(1), None, at(100));
+        wheel.set(CallId(2), None, at(200));
+        wheel.set(CallId(1), at(100), at(300));
+        wheel.set(CallId(2), at(200), None);
+        assert_eq!(told.recv().await, Some(CallId(1)));
+        assert!(clock.now().since(Instant::ZERO) >= Duration::from_millis(300));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(told.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_deadline_after_a_long_quiet_fires() {
+        let (wheel, _, mut told) = turning();
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        wheel.set(CallId(7), None, at(3_600_500));
+        assert_eq!(told.recv().await, Some(CallId(7)));
+    }
+}
