@@ -1,6 +1,6 @@
 //! Which calls live on this node, and who carries them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ::media::PortPair;
 use call::{CallId, InviteKey};
@@ -10,6 +10,17 @@ use trunk::Name;
 use crate::actor::call::Msg;
 use crate::actor::media::{self, Session};
 
+/// How far a live call has come, as far as the node's bounds go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nobody has answered yet.
+    Setup,
+    /// It was answered.
+    Answered,
+    /// Its end is committed; only copies of its last messages may still come.
+    Over,
+}
+
 /// One live call.
 pub(crate) struct Live {
     /// The actor that carries it.
@@ -18,6 +29,8 @@ pub(crate) struct Live {
     pub(crate) media: Option<(Session, ActorRef<media::Msg>)>,
     /// What finds it for a retransmitted INVITE and for CANCEL.
     pub(crate) key: Option<InviteKey>,
+    /// How far it has come.
+    pub(crate) stage: Stage,
     /// The trunk or gateway that it came from.
     pub(crate) party: Name,
     /// Whether its actor failed before: it is restored once.
@@ -31,7 +44,14 @@ pub(crate) struct Live {
 pub(crate) struct Calls {
     by_id: BTreeMap<CallId, Live>,
     by_key: BTreeMap<InviteKey, CallId>,
+    in_setup: usize,
+    /// Calls that are over and wait for copies of their last messages, oldest first; some may be gone.
+    lingering: VecDeque<CallId>,
 }
+
+/// How many calls that are over may wait for copies of their last messages: a peer that never acknowledges
+/// must not fill the memory (RFC 3261 timer H is 32 s).
+const LINGERING_MAX: usize = 16_384;
 
 impl Calls {
     /// Takes in a call.
@@ -39,12 +59,39 @@ impl Calls {
         if let Some(key) = live.key {
             self.by_key.insert(key, id);
         }
+        self.in_setup += usize::from(live.stage == Stage::Setup);
         self.by_id.insert(id, live);
+    }
+
+    /// A call has come further. Gives a call that must go, so that not too many linger.
+    pub(crate) fn advance(&mut self, id: CallId, to: Stage) -> Option<CallId> {
+        let live = self.by_id.get_mut(&id)?;
+        let from = std::mem::replace(&mut live.stage, to);
+        self.in_setup -= usize::from(from == Stage::Setup);
+        self.in_setup += usize::from(to == Stage::Setup);
+        if to != Stage::Over || from == Stage::Over {
+            return None;
+        }
+        self.lingering.push_back(id);
+        if self.lingering.len() <= LINGERING_MAX {
+            return None;
+        }
+        self.lingering.pop_front().filter(|oldest| self.by_id.contains_key(oldest))
+    }
+
+    /// How many calls nobody has answered yet.
+    pub(crate) fn in_setup(&self) -> usize {
+        self.in_setup
     }
 
     /// Forgets a call.
     pub(crate) fn remove(&mut self, id: CallId) -> Option<Live> {
         let live = self.by_id.remove(&id)?;
+        self.in_setup -= usize::from(live.stage == Stage::Setup);
+        // Those that are gone leave the queue as they come to its front.
+        while self.lingering.front().is_some_and(|front| !self.by_id.contains_key(front)) {
+            self.lingering.pop_front();
+        }
         if let Some(key) = live.key.filter(|key| self.by_key.get(key) == Some(&id)) {
             self.by_key.remove(&key);
         }

@@ -20,17 +20,20 @@ pub(crate) enum Full {
     Backlog,
     /// As many calls as the node may carry.
     Calls,
+    /// Too many calls that nobody has answered yet.
+    Setup,
     /// The node has not started, or drains.
     Stopping,
 }
 
 impl Full {
     /// Every reason, with its label in the metrics.
-    pub(crate) const ALL: [(Full, &'static str); 5] = [
+    pub(crate) const ALL: [(Full, &'static str); 6] = [
         (Full::Busy, "busy"),
         (Full::Late, "late"),
         (Full::Backlog, "backlog"),
         (Full::Calls, "calls"),
+        (Full::Setup, "setup"),
         (Full::Stopping, "stopping"),
     ];
 }
@@ -48,6 +51,19 @@ pub(crate) struct GateLimits {
     pub(crate) commit_max: Duration,
     /// Live calls.
     pub(crate) calls_max: usize,
+    /// Calls that nobody has answered yet: 500 a second that ring for 20 s.
+    pub(crate) in_setup_max: usize,
+}
+
+/// What the node carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// What waits for its commit.
+    pub(crate) backlog: Backlog,
+    /// Live calls.
+    pub(crate) calls: usize,
+    /// Those that nobody has answered yet.
+    pub(crate) in_setup: usize,
 }
 
 impl Default for GateLimits {
@@ -58,6 +74,7 @@ impl Default for GateLimits {
             backlog_max: 8_192,
             commit_max: Duration::from_secs(3),
             calls_max: 200_000,
+            in_setup_max: 10_000,
         }
     }
 }
@@ -86,9 +103,12 @@ impl Gate {
     }
 
     /// Why a new call can't begin now.
-    pub(crate) fn full(&self, now: Instant, backlog: Backlog, calls: usize) -> Option<Full> {
+    pub(crate) fn full(&self, now: Instant, load: Load) -> Option<Full> {
+        let Load { backlog, calls, in_setup } = load;
         if calls >= self.limits.calls_max {
             Some(Full::Calls)
+        } else if in_setup >= self.limits.in_setup_max {
+            Some(Full::Setup)
         } else if backlog.commands >= self.limits.backlog_max || backlog.oldest > self.limits.commit_max {
             Some(Full::Backlog)
         } else if self.busy_since.is_some_and(|since| now.since(since) > self.limits.busy) {
@@ -105,7 +125,8 @@ impl Gate {
 mod tests {
     use super::*;
 
-    const NONE: Backlog = Backlog { commands: 0, oldest: Duration::ZERO };
+    const NONE: Load =
+        Load { backlog: Backlog { commands: 0, oldest: Duration::ZERO }, calls: 0, in_setup: 0 };
 
     fn at(ms: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(ms)
@@ -116,33 +137,36 @@ mod tests {
         let mut gate = Gate::default();
         gate.batch(at(0), true);
         gate.batch(at(100), true);
-        assert_eq!(gate.full(at(100), NONE, 0), None);
+        assert_eq!(gate.full(at(100), NONE), None);
         gate.batch(at(101), true);
-        assert_eq!(gate.full(at(101), NONE, 0), Some(Full::Busy));
+        assert_eq!(gate.full(at(101), NONE), Some(Full::Busy));
         gate.batch(at(102), false);
-        assert_eq!(gate.full(at(102), NONE, 0), None);
+        assert_eq!(gate.full(at(102), NONE), None);
         gate.batch(at(103), true);
-        assert_eq!(gate.full(at(150), NONE, 0), None);
+        assert_eq!(gate.full(at(150), NONE), None);
     }
 
     #[test]
     fn a_late_task_closes_the_gate_until_one_is_on_time() {
         let mut gate = Gate::default();
         gate.tick(at(550), at(50));
-        assert_eq!(gate.full(at(550), NONE, 0), None);
+        assert_eq!(gate.full(at(550), NONE), None);
         gate.tick(at(1_051), at(550));
-        assert_eq!(gate.full(at(1_051), NONE, 0), Some(Full::Late));
+        assert_eq!(gate.full(at(1_051), NONE), Some(Full::Late));
         gate.tick(at(1_101), at(1_100));
-        assert_eq!(gate.full(at(1_101), NONE, 0), None);
+        assert_eq!(gate.full(at(1_101), NONE), None);
     }
 
     #[test]
     fn a_backlog_of_commits_and_a_full_house_close_the_gate() {
         let gate = Gate::default();
-        let backlog = |commands, s| Backlog { commands, oldest: Duration::from_secs(s) };
-        assert_eq!(gate.full(at(0), backlog(8_191, 3), 0), None);
-        assert_eq!(gate.full(at(0), backlog(8_192, 1), 0), Some(Full::Backlog));
-        assert_eq!(gate.full(at(0), backlog(1, 4), 0), Some(Full::Backlog));
-        assert_eq!(gate.full(at(0), NONE, 200_000), Some(Full::Calls));
+        let backlog =
+            |commands, s| Load { backlog: Backlog { commands, oldest: Duration::from_secs(s) }, ..NONE };
+        assert_eq!(gate.full(at(0), backlog(8_191, 3)), None);
+        assert_eq!(gate.full(at(0), backlog(8_192, 1)), Some(Full::Backlog));
+        assert_eq!(gate.full(at(0), backlog(1, 4)), Some(Full::Backlog));
+        assert_eq!(gate.full(at(0), Load { calls: 200_000, ..NONE }), Some(Full::Calls));
+        assert_eq!(gate.full(at(0), Load { in_setup: 9_999, ..NONE }), None);
+        assert_eq!(gate.full(at(0), Load { in_setup: 10_000, ..NONE }), Some(Full::Setup));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use ::media::{PortPair, PortPool};
 use bytes::Bytes;
 use call::{CallCommand, CallId, Change, Context, Epoch, Event, Flow, HomeId, Incarnation, Input};
-use call::{InviteKey, Outcome, Ports, Remains};
+use call::{InviteKey, Outcome, Phase, Ports, Remains};
 use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
@@ -18,8 +18,8 @@ use trunk::{Name, Resources, Transport};
 use crate::actor::call::{Arguments, Begin, CallActor, Msg};
 use crate::actor::media::{self, MediaActor, Session};
 use crate::actor::supervisor::PartySupervisor;
-use crate::calls::{Calls, Live, Role};
-use crate::gate::{Full, Gate};
+use crate::calls::{Calls, Live, Role, Stage};
+use crate::gate::{Full, Gate, Load};
 use crate::metrics::{Metrics, add, sub};
 use crate::remains::Afterlife;
 use crate::replica::Replica;
@@ -204,6 +204,10 @@ impl Shared {
         begin: Begin,
     ) -> bool {
         let Some(supervisor) = self.supervisor(&party) else { return false };
+        let stage = match &begin {
+            Begin::Record(record) if matches!(record.phase, Phase::Answered { .. }) => Stage::Answered,
+            Begin::Record(_) | Begin::Arrival(_) => Stage::Setup,
+        };
         let arguments = Arguments { id, context, begin };
         let spawned =
             ActorRuntime::spawn_linked_instant(None, CallActor::new(self.clone()), arguments, supervisor);
@@ -213,7 +217,8 @@ impl Shared {
             // A successor of an actor that failed.
             Some(live) => live.actor = actor,
             None => {
-                let live = Live { actor, media: None, key, party, restored: false, ports: Vec::new() };
+                let ports = Vec::new();
+                let live = Live { actor, media: None, key, stage, party, restored: false, ports };
                 calls.insert(id, live);
                 add(&self.metrics.calls);
             }
@@ -480,7 +485,11 @@ impl Shared {
         }
         let now = self.world.clock.now();
         let backlog = self.cluster.cluster().proposer().backlog();
-        lock(&self.gate).full(now, backlog, self.calls())
+        let (calls, in_setup) = {
+            let calls = lock(&self.calls);
+            (calls.len(), calls.in_setup())
+        };
+        lock(&self.gate).full(now, Load { backlog, calls, in_setup })
     }
 
     /// When a refused caller may try again, in seconds: spread, so that they don't all come back at once.
@@ -492,6 +501,18 @@ impl Shared {
 
     /// Logs and counts what happened to a call.
     pub(crate) fn note(&self, id: CallId, event: Event) {
+        let stage = match event {
+            Event::Answered => Some(Stage::Answered),
+            Event::Ended(_) | Event::Refused(_) => Some(Stage::Over),
+            _ => None,
+        };
+        if let Some(leaving) = stage.and_then(|stage| lock(&self.calls).advance(id, stage)) {
+            // Its peer never acknowledged what it was told; newer calls need the room.
+            if let Some(actor) = self.actor(leaving) {
+                actor.stop(None);
+            }
+            self.forget(leaving, Vec::new());
+        }
         match event {
             Event::Admitted => {
                 add(&self.metrics.admitted);
