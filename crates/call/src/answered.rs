@@ -1,7 +1,7 @@
 //! From the callee's 2xx to the caller's ACK (RFC 3261 §13): the answer is committed before either hears of it.
 
 use bytes::Bytes;
-use dialog::{Answered, InDialog};
+use dialog::{Answered, DialogState, InDialog};
 use machine::{Instant, Machine, WallTime};
 use sip::{Message, Method, OwnedMessage};
 use transaction::{Answer2xx, ServerInput};
@@ -225,16 +225,15 @@ impl Call {
         }
         let Some(legs) = self.legs.as_ref() else { return };
         let body = if legs.delayed && cseq == INVITE_CSEQ { &legs.egress.local_sdp[..] } else { &[] };
-        let ack = self.write_ack(Side::Egress, cseq, body);
         let flow = legs.egress.flow;
+        let ack = self.write_ack((legs.egress.dialog.state(), flow), cseq, body);
         self.send(flow, ack);
     }
 
-    /// Writes the ACK of a 2xx in a leg's dialog.
-    pub(crate) fn write_ack(&self, side: Side, cseq: u32, body: &[u8]) -> Bytes {
-        let Some(legs) = self.legs.as_ref() else { return Bytes::new() };
-        let (state, flow) = (legs.leg(side).dialog.state(), legs.leg(side).flow);
-        let parts: [&[u8]; 3] = [b"ack", state.remote_tag.as_bytes(), &cseq.to_be_bytes()];
+    /// Writes the ACK of a 2xx in a dialog.
+    pub(crate) fn write_ack(&self, (state, flow): (&DialogState, Flow), cseq: u32, body: &[u8]) -> Bytes {
+        let (dialog, number) = (state.call_id.as_bytes(), cseq.to_be_bytes());
+        let parts: [&[u8]; 4] = [b"ack", dialog, state.remote_tag.as_bytes(), &number];
         let branch = route::branch(&self.context.secret, self.id, &parts);
         let via = self.via_value(&flow, &branch);
         let mut out = Vec::with_capacity(512);

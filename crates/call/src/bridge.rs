@@ -158,7 +158,9 @@ impl Call {
     ) -> Sent {
         let Request { method, cseq, extra, body } = *request;
         let name: &[u8] = if side == Side::Ingress { b"i" } else { b"e" };
-        let parts = [method.as_bytes(), name, state.remote_tag.as_bytes(), &cseq.to_be_bytes()];
+        // The Call-ID tells attempts apart whose callees chose the same tag.
+        let (dialog, number) = (state.call_id.as_bytes(), cseq.to_be_bytes());
+        let parts = [method.as_bytes(), name, dialog, state.remote_tag.as_bytes(), &number];
         let branch = route::branch(&self.context.secret, self.id, &parts);
         let via = self.via_value(&flow, &branch);
         let targets = matches!(method, Method::Invite | Method::Update);

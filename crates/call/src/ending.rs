@@ -57,7 +57,7 @@ impl Call {
         }
         for side in [Side::Ingress, Side::Egress] {
             if hangup.from != Some(side) {
-                self.send_bye(now, side, &hangup.reason);
+                self.send_bye(now, side, hangup.reason.clone());
             }
         }
         let Hangup { reason, by, .. } = hangup;
@@ -150,7 +150,7 @@ impl Call {
     }
 
     /// BYE on one leg, unless it can't be sent or was.
-    pub(crate) fn send_bye(&mut self, now: Instant, side: Side, reason: &Cow<'static, str>) {
+    pub(crate) fn send_bye(&mut self, now: Instant, side: Side, reason: Cow<'static, str>) {
         let repeats = self.setup.as_ref().is_some_and(|setup| setup.answer.is_some());
         let Some(legs) = self.legs.as_mut() else { return };
         let leg = legs.leg_mut(side);
@@ -159,13 +159,13 @@ impl Call {
         }
         if side == Side::Ingress && repeats {
             // RFC 3261 §15: no BYE to a caller before its ACK, or before that is given up.
-            self.wanted.push((side, Wanted::Bye(reason.clone())));
+            self.wanted.push((side, Wanted::Bye(reason)));
             return;
         }
         leg.dialog.ack_timed_out();
         let Ok(cseq) = leg.dialog.take_cseq() else {
             // A reservation is on its way to a quorum; the BYE follows it.
-            self.wanted.push((side, Wanted::Bye(reason.clone())));
+            self.wanted.push((side, Wanted::Bye(reason)));
             return self.keep_numbers(side);
         };
         leg.dialog.sent_request(Method::Bye, cseq, false);
@@ -174,7 +174,7 @@ impl Call {
             extra = std::mem::take(&mut self.bye_reason);
         } else {
             extra.extend_from_slice(b"Reason: SIP;cause=200;text=");
-            crate::message::push_quoted(&mut extra, reason);
+            crate::message::push_quoted(&mut extra, &reason);
             extra.extend_from_slice(b"\r\n");
         }
         self.send_request(

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use dialog::{Dialog, InDialog, InviteSent, LocalCseq};
+use dialog::{Dialog, InviteSent, LocalCseq};
 use machine::{Instant, Machine};
 use sip::{Message, Method, Name, OwnedMessage};
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx};
@@ -17,14 +17,13 @@ use crate::inbound::Answer;
 use crate::io::Output;
 use crate::message::INVITE_CSEQ;
 use crate::record::{Flow, Side};
-use crate::route;
 
 /// An INVITE that nobody waits for.
 #[derive(Debug)]
 pub(crate) struct Fading {
     pub client: InviteClient,
     pub flow: Flow,
-    pub branch: route::Branch,
+    pub branch: crate::route::Branch,
     pub invite: OwnedMessage,
     pub cancel: Option<NonInviteClient>,
 }
@@ -174,15 +173,8 @@ impl Call {
     /// ACK and BYE for a 2xx that lost (RFC 3261 §13.2.2.4).
     fn dismiss(&mut self, now: Instant, sent: &InviteSent<'_>, response: &Message<'_>, flow: Flow) {
         let Ok(mut lost) = Dialog::from_response(sent, response, dialog::Settings::default()) else { return };
-        let (tag, cseq) = (lost.state().remote_tag.clone(), sent.cseq);
-        let branch =
-            route::branch(&self.context.secret, self.id, &[b"ack", tag.as_bytes(), &cseq.to_be_bytes()]);
-        let via = self.via_value(&flow, &branch);
-        let mut ack = Vec::with_capacity(384);
-        let request =
-            InDialog { method: Method::Ack, cseq, via: &via, contact: None, extra: b"", body: None };
-        lost.state().write_request(&mut ack, &request);
-        self.send(flow, ack.into());
+        let ack = self.write_ack((lost.state(), flow), sent.cseq, &[]);
+        self.send(flow, ack);
         let Ok(number) = lost.take_cseq() else { return };
         let bye = Request { method: Method::Bye, cseq: number, extra: b"", body: None };
         let bye = self.make_sent(now, Side::Egress, (lost.state(), flow), &bye);

@@ -144,7 +144,7 @@ impl Call {
         for (at, wanted) in std::mem::take(&mut self.wanted) {
             match wanted {
                 _ if at != side => self.wanted.push((at, wanted)),
-                Wanted::Bye(reason) => self.send_bye(now, side, &reason),
+                Wanted::Bye(reason) => self.send_bye(now, side, reason),
                 Wanted::Refresh(by) => self.refresh(now, side, by),
                 Wanted::SendOn(number) => {
                     if let Some(index) = self.exchanges.iter().position(|e| e.number == number) {

@@ -121,10 +121,11 @@ impl Call {
         let Some(legs) = self.legs.as_mut() else { return };
         let leg = legs.leg_mut(side);
         leg.dialog.sent_request(sip::Method::Ack, cseq, !body.is_empty());
-        let ack = self.write_ack(side, cseq, &body);
-        if let Some(legs) = self.legs.as_mut().filter(|_| !body.is_empty()) {
-            legs.leg_mut(side).local_sdp = body;
+        if !body.is_empty() {
+            leg.local_sdp = body.clone();
         }
+        let Some(legs) = self.legs.as_ref() else { return };
+        let ack = self.write_ack((legs.leg(side).dialog.state(), flow), cseq, &body);
         if let Some(sent) = self.exchanges.get_mut(index).and_then(|e| e.sent.as_mut()) {
             sent.ack = Some(ack.clone());
         }

@@ -1,5 +1,7 @@
 //! Forks, reliable provisional responses, delayed offers, refreshes and requests at awkward moments.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // What fails here fails a test.
+
 mod ladder;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! One call between a caller and a callee that the test plays by hand. Commits take effect when the test says.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // What fails here fails a test.
 #![allow(dead_code)] // Each test file plays a part of it.
 
 use std::collections::VecDeque;

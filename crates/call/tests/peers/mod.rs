@@ -1,5 +1,7 @@
 //! A caller and a callee that keep the rules of RFC 3261 by themselves, retransmissions included.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // What fails here fails a test.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ladder::{ANSWER, OFFER, Sent, from_callee, from_caller, invite, response};
@@ -393,9 +395,13 @@ impl Callee {
         fork.pending.retain(|p| !(p.cseq == cseq && p.method == method));
         match method.as_str() {
             "INVITE" => {
-                let ack = from_callee(&self.invite, name, "ACK", cseq, "");
-                let branch = format!("z9hG4bKbACK{cseq}");
-                vec![if status < 300 { ack } else { ack.replace(&branch, &format!("z9hG4bKbINVITE{cseq}")) }]
+                let ack = request(&self.invite, name, "ACK", cseq, "");
+                let branch = format!("z9hG4bK{name}ACK{cseq}");
+                vec![if status < 300 {
+                    ack
+                } else {
+                    ack.replace(&branch, &format!("z9hG4bK{name}INVITE{cseq}"))
+                }]
             }
             "BYE" if known => {
                 fork.phase = ForkPhase::Done;
@@ -416,7 +422,7 @@ impl Callee {
         };
         let cseq = fork.next_cseq;
         fork.next_cseq += 1;
-        let text = from_callee(&self.invite, tag, method, cseq, &body);
+        let text = request(&self.invite, tag, method, cseq, &body);
         fork.pending.push(Pending { text: text.clone(), method, cseq, age: 1 });
         Some(text)
     }
@@ -460,4 +466,9 @@ impl Callee {
 
 fn tag_of(address: &str) -> Option<String> {
     address.split_once(";tag=").map(|(_, tag)| tag.to_owned())
+}
+
+/// A request of a fork: its branches are its own.
+fn request(invite: &Sent, tag: &str, method: &str, cseq: u32, body: &str) -> String {
+    from_callee(invite, tag, method, cseq, body).replace("z9hG4bKb", &format!("z9hG4bK{tag}"))
 }
