@@ -18,6 +18,8 @@ use crate::command::{Batch, Command, Outcome, Stamped, Verdict};
 pub enum Urgency {
     /// Somebody waits for it.
     Urgent,
+    /// Somebody waits for it, but not for the first word: it looks for company, [`Pace::soon`] at most.
+    Soon,
     /// It rides along, at most [`Pace::lazy`] later.
     Lazy,
 }
@@ -31,6 +33,8 @@ pub struct Pace {
     pub interval: Duration,
     /// From this many commands in a batch on, the interval doubles: a crowd shares its writes.
     pub crowd: usize,
+    /// The longest that a command waits which is wanted soon.
+    pub soon: Duration,
     /// The longest that a lazy command waits.
     pub lazy: Duration,
     /// When a batch without an answer is sent again the first time; the pause doubles up to 16 times this.
@@ -43,6 +47,7 @@ impl Default for Pace {
             quiet: 400,
             interval: Duration::from_micros(1000),
             crowd: 4,
+            soon: Duration::from_millis(2),
             lazy: Duration::from_millis(20),
             resend: Duration::from_millis(500),
         }
@@ -81,7 +86,7 @@ struct Stream {
     open: Vec<Command>,
     asks: Vec<Ask>,
     urgent: bool,
-    opened_at: Instant,
+    wanted_by: Instant,
     under_way: Option<UnderWay>,
     sent_at: Instant,
     /// Whether the last batch was a crowd.
@@ -119,7 +124,7 @@ impl Proposer {
             open: Vec::new(),
             asks: Vec::new(),
             urgent: false,
-            opened_at: Instant::ZERO,
+            wanted_by: Instant::ZERO,
             under_way: None,
             sent_at: Instant::ZERO,
             crowded: false,
@@ -190,12 +195,11 @@ impl Proposer {
         if stream.open.is_empty() {
             return Step::Idle;
         }
-        let due = if stream.urgent && stream.rate.2 < pace.quiet {
-            stream.sent_at
-        } else if stream.urgent {
-            stream.sent_at + pace.interval * if stream.crowded { 2 } else { 1 }
-        } else {
-            stream.opened_at + pace.lazy
+        let due = match stream.urgent {
+            true if stream.rate.2 < pace.quiet => stream.sent_at,
+            true => stream.sent_at + pace.interval * if stream.crowded { 2 } else { 1 },
+            // Under load there is company enough, and the next batch is never far.
+            false => stream.wanted_by,
         };
         if now < due && stream.sent_at != Instant::ZERO {
             return Step::Wait(due);
@@ -249,10 +253,16 @@ impl Proposer {
             return;
         }
         let first = stream.open.is_empty();
-        if first {
-            stream.opened_at = self.shared.clock.now();
+        let patience = match urgency {
+            Urgency::Urgent => Duration::ZERO,
+            Urgency::Soon => self.shared.pace.soon,
+            Urgency::Lazy => self.shared.pace.lazy,
+        };
+        let wanted_by = self.shared.clock.now() + patience;
+        let sooner = wanted_by < stream.wanted_by || (urgency == Urgency::Urgent && !stream.urgent);
+        if first || sooner {
+            stream.wanted_by = wanted_by;
         }
-        let sooner = urgency == Urgency::Urgent && !stream.urgent;
         stream.urgent |= urgency == Urgency::Urgent;
         if let Some(ask) = ask {
             let index = stream.open.len();
@@ -425,6 +435,19 @@ mod tests {
         proposer.tell(Command::Tick, Urgency::Urgent);
         assert!(sent(&proposer, clock.turn(1999)).is_none());
         assert!(sent(&proposer, clock.turn(1)).is_some());
+    }
+
+    #[test]
+    fn a_command_wanted_soon_looks_for_company_for_two_milliseconds() {
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Lazy);
+        proposer.tell(Command::Tick, Urgency::Soon);
+        assert!(sent(&proposer, clock.turn(1999)).is_none());
+        assert_eq!(sent(&proposer, clock.turn(1)).expect("2 ms").batch.commands.len(), 2);
+        let (proposer, clock) = booted();
+        proposer.tell(Command::Tick, Urgency::Soon);
+        proposer.tell(Command::Tick, Urgency::Urgent);
+        assert_eq!(sent(&proposer, clock.now()).expect("at once").batch.commands.len(), 2);
     }
 
     #[test]

@@ -63,9 +63,14 @@ impl Replica {
 
     /// Proposes a command of a call; its outcome comes to the call's actor.
     pub(crate) fn propose(&self, call: CallId, home: HomeId, epoch: Epoch, command: CallCommand) {
-        let urgent = command.is_urgent()
-            || matches!(command, CallCommand::Change(Change::End(_))) && self.is_crowded(call);
-        let urgency = if urgent { Urgency::Urgent } else { Urgency::Lazy };
+        let urgency = match &command {
+            CallCommand::Admit(_) | CallCommand::Refuse(_) => Urgency::Urgent,
+            CallCommand::Change(Change::Attempt(_)) => Urgency::Urgent,
+            CallCommand::Change(Change::End(_)) if self.is_crowded(call) => Urgency::Urgent,
+            // A caller that rings can wait for its answer's record a moment; a write shared costs half.
+            command if command.is_urgent() => Urgency::Soon,
+            _ => Urgency::Lazy,
+        };
         self.cluster.proposer().propose(home, epoch, call, command, urgency);
     }
 
