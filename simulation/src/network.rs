@@ -162,7 +162,7 @@ impl Wire {
         let now = self.clock.now();
         loop {
             let mut state = lock(&self.state);
-            if !state.heap.peek().is_some_and(|Reverse(flight)| flight.at <= now) {
+            if state.heap.peek().is_none_or(|Reverse(flight)| flight.at > now) {
                 return;
             }
             let Some(Reverse(flight)) = state.heap.pop() else { return };
