@@ -247,6 +247,24 @@ impl Node {
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
     }
 
+    /// An upper bound of its slowest fdatasync, in milliseconds: what a busy disk adds to every commit.
+    pub fn slowest_sync_ms(&self) -> f64 {
+        let body = http::get(self.http(), "/metrics").map(|answer| answer.body).unwrap_or_default();
+        let buckets: Vec<(f64, f64)> = body
+            .lines()
+            .filter_map(|line| {
+                let (labels, count) =
+                    line.strip_prefix("banyan_log_sync_seconds_bucket")?.rsplit_once(' ')?;
+                let bound = labels.split_once("le=\"")?.1.split_once('"')?.0;
+                Some((bound.parse().ok()?, count.parse().ok()?))
+            })
+            .collect();
+        let total = buckets.iter().map(|(_, count)| *count).fold(0.0, f64::max);
+        let bounds = buckets.iter().filter(|(_, count)| *count >= total).map(|(bound, _)| *bound);
+        // Beyond the last bucket: a second.
+        1_000.0 * bounds.fold(f64::INFINITY, f64::min).min(1.0)
+    }
+
     /// Its addresses.
     pub fn place(&self) -> &Place {
         &self.place

@@ -111,9 +111,10 @@ fn load(node: &Node, name: &str, rate: u32, calls: u32) {
     let mut callees = Sipp::callee(&dir, "callee", callee(node), Transport::Udp).start();
     let mut callers = Sipp::caller(&dir, "caller", caller(node), node.sip(), Transport::Udp)
         .load(rate, calls, Duration::from_millis(100), FAR_NUMBER)
-        .options(&["-timeout", "20"])
+        // What cannot be committed is not answered: a caller that rings then has to lose patience itself.
+        .options(&["-timeout", "20", "-recv_timeout", "20000"])
         .start();
-    callers.finish(Duration::from_secs(60));
+    callers.finish(Duration::from_secs(150));
     callees.stop();
 }
 
