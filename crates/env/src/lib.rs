@@ -5,12 +5,14 @@
 
 mod clock;
 mod disk;
+mod frames;
 mod net;
 mod relay;
 mod spawn;
 
 pub use clock::{Clock, Entropy};
 pub use disk::*;
+pub use frames::*;
 pub use net::*;
 pub use relay::*;
 pub use spawn::{BoxFuture, Spawn, Task};
