@@ -105,10 +105,11 @@ async fn run(directory: &Path, rate: u64, seconds: u64) {
         entropy: Arc::new(Fixed),
         spawn: Arc::new(Tokio(clock)),
         disk: Arc::new(disk::FileDisk::open(directory).unwrap()),
+        frames: None,
     };
     let seen = Arc::new(Mutex::new(Seen::default()));
     let config = Config::alone(call::NodeId(1), support::name("a"));
-    let cluster = Cluster::open(config, seams, Box::new(Sink(seen.clone()))).await.unwrap();
+    let cluster = Cluster::open(config, seams, Box::new(Sink(seen.clone())), Arc::new(())).await.unwrap();
     cluster.put(vec![trunk("t", |_| ()), gateway("g", None)]).await.unwrap().unwrap();
     let held = cluster.booted().homes[0].clone();
     let propose = |id: CallId, command: CallCommand| {

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::NodeId;
-use env::{Clock, Disk, Entropy, Spawn, Task};
+use env::{Clock, Disk, Entropy, Frames, Peer, Purpose, Spawn, Task};
 use machine::Rng;
 use thiserror::Error;
 use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
 
 use crate::command::{Boot, Booted, Command, Outcome};
+use crate::dispatch::FrameSink;
 use crate::log::{Log, LogHealth, SyncSample};
 use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
 use crate::proposer::{Backlog, Pace, Proposer, Step, Urgency};
@@ -30,6 +31,13 @@ pub struct Config {
     pub name: String,
     /// The fixed homes that it brings, by name.
     pub homes: Vec<Name>,
+    /// The nodes that found the cluster, this one among them; none: it is a cluster of one. Counts at the first
+    /// start only: later, members come from the log.
+    pub peers: Vec<Peer>,
+    /// Whether this node founds nothing: it waits until the members of `peers` let it in.
+    pub joins: bool,
+    /// After how long a silent node counts as dead. Heartbeats, elections and leases derive from it.
+    pub detect: Duration,
     /// When batches are sent.
     pub pace: Pace,
     /// How long a log segment is made in advance.
@@ -47,6 +55,9 @@ impl Config {
             node,
             name: name.to_string(),
             homes: vec![name],
+            peers: Vec::new(),
+            joins: false,
+            detect: Duration::from_millis(500),
             pace: Pace::default(),
             segment_len: 16 << 20,
             snapshot_every: 128 << 20,
@@ -66,6 +77,8 @@ pub struct Seams {
     pub spawn: Arc<dyn Spawn>,
     /// Its data directory.
     pub disk: Arc<dyn Disk>,
+    /// Its links to the other nodes; none: it stays alone.
+    pub frames: Option<Arc<dyn Frames>>,
 }
 
 /// Why a node can't take part.
@@ -140,11 +153,16 @@ struct Shared {
 
 impl Cluster {
     /// Opens what the disk holds, becomes part of the cluster and boots. `sink` hears of everything that is
-    /// applied from the boot on.
+    /// applied from the boot on, `frames` of what other nodes send for the layers above.
     ///
     /// # Errors
     /// What the disk holds can't be used, or another process runs as this node.
-    pub async fn open(config: Config, seams: Seams, sink: Box<dyn Applied>) -> Result<Cluster, OpenError> {
+    pub async fn open(
+        config: Config,
+        seams: Seams,
+        sink: Box<dyn Applied>,
+        _frames: Arc<dyn FrameSink>,
+    ) -> Result<Cluster, OpenError> {
         let mut seed = [0; 32];
         seams.entropy.fill(&mut seed);
         let mut chance = Rng::seeded(seed);
@@ -210,6 +228,11 @@ impl Cluster {
     /// Looks at the state. Short: `apply` waits meanwhile. Long work goes on copies of its `Arc`s.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         self.shared.replica.read(look)
+    }
+
+    /// Sends a frame to another node's [`FrameSink`]. `false` if it is lost: that node can't be reached now.
+    pub fn send(&self, to: NodeId, purpose: Purpose, bytes: Vec<u8>) -> bool {
+        self.shared.seams.frames.as_ref().is_some_and(|frames| frames.send(to.0, purpose, bytes))
     }
 
     /// Puts resources in place, all or nothing. `None` if this process was fenced off meanwhile.

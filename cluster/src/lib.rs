@@ -10,6 +10,7 @@
 mod cluster;
 pub mod codec;
 pub mod command;
+mod dispatch;
 pub mod log;
 mod projection;
 mod proposer;
@@ -20,6 +21,7 @@ mod time;
 
 pub use cluster::{Cluster, Config, Health, OpenError, Seams, Status};
 pub use command::{Batch, Boot, Booted, Command, Held, Outcome, Stamped, Verdict};
+pub use dispatch::FrameSink;
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{RaftError, Stopped, UnusableSnapshot};

@@ -4,6 +4,7 @@
 //! pays one write, and a crowd shares one.
 
 mod format;
+mod fuzz;
 mod metrics;
 mod recover;
 
@@ -15,6 +16,7 @@ use env::{Clock, Disk, DiskOp, Lane};
 use machine::Instant;
 
 pub use format::{Header, Position, Record, Scan, ScanError, Vote, scan};
+pub use fuzz::fuzz;
 pub use metrics::{SYNC_BOUNDS_US, SyncMetrics, SyncSample};
 pub use recover::LogError;
 pub(crate) use recover::{perform, read_file};

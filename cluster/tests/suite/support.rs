@@ -128,6 +128,7 @@ impl World {
             entropy: Arc::new(entropy),
             spawn: Arc::new(tasks.clone()),
             disk: Arc::new(disk.clone()),
+            frames: None,
         };
         World { seams, disk, tasks, heard: Arc::default() }
     }
@@ -137,7 +138,7 @@ impl World {
     }
 
     pub async fn try_open(&self, config: Config) -> Result<Cluster, cluster::OpenError> {
-        Cluster::open(config, self.seams.clone(), Box::new(Sink(self.heard.clone()))).await
+        Cluster::open(config, self.seams.clone(), Box::new(Sink(self.heard.clone())), Arc::new(())).await
     }
 
     /// The process dies at once; gives the disk that it leaves.

@@ -47,9 +47,10 @@ impl Replica {
             entropy: world.entropy.clone(),
             spawn: world.spawn.clone(),
             disk: world.disk.clone(),
+            frames: None,
         };
         let ear = Ear::default();
-        let cluster = Cluster::open(settings, seams, Box::new(ear.clone())).await?;
+        let cluster = Cluster::open(settings, seams, Box::new(ear.clone()), Arc::new(())).await?;
         let booted = cluster.booted();
         let held = booted.homes.iter().find(|held| held.name == name).ok_or(StartError::NoHome)?;
         let (home, epoch, incarnation) = (held.home, held.epoch, booted.incarnation);
@@ -143,7 +144,7 @@ impl Applied for Ear {
     fn deltas(&mut self, _: u64, deltas: &[Delta]) {
         for delta in deltas {
             if let (Delta::Resources(resources), Some(shared)) = (delta, self.shared()) {
-                shared.set_resources(resources.clone());
+                shared.set_resources(resources);
             }
         }
     }
