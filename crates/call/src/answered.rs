@@ -66,7 +66,7 @@ impl Call {
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
         }
         self.stage = Stage::Confirming;
-        self.timers.clear(CallTimer::Ring);
+        self.await_commit(now);
         self.write_ok(&view);
         self.propose_confirm(now, wall, view.status().unwrap_or(200), delayed);
     }
@@ -148,6 +148,10 @@ impl Call {
 
     /// The answer is committed: the callee gets its ACK, the caller its 200.
     pub(crate) fn confirmed(&mut self, now: Instant, wall: WallTime) {
+        if self.stage != Stage::Confirming {
+            return; // Its caller was told that nothing came of it; the `End` follows.
+        }
+        self.timers.clear(CallTimer::Uncommitted);
         self.stage = Stage::Answered;
         self.outputs.push_back(Output::Event(Event::Answered));
         let callee = self.callee.as_ref().and_then(|party| settings(&self.context.resources, party));
@@ -220,7 +224,7 @@ impl Call {
 
     /// Sends the ACK of the callee's 2xx to the INVITE or re-INVITE of this number, as often as the 2xx comes.
     pub(crate) fn repeat_ack(&mut self, cseq: u32) {
-        if self.stage == Stage::Confirming || self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
+        if self.is_confirming() || self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
             return;
         }
         let Some(legs) = self.legs.as_ref() else { return };
@@ -323,8 +327,15 @@ impl Call {
                 self.propose(CallCommand::Change(Change::Cancel(wall)), Waiting::Cancel);
                 self.conclude_cancelled(now, wall);
             }
+            // Too late, if the answer is committed at all.
+            Stage::Confirming => {
+                if let Some(setup) = self.setup.as_mut() {
+                    setup.cancelled = true;
+                }
+                self.answer_kind(now, &Kind::Cancel, 200);
+            }
             // Too late: the answer stands, or the end is on its way (RFC 3261 §9.2).
-            Stage::Confirming | Stage::Answered | Stage::Ending | Stage::Over => {
+            Stage::Answered | Stage::Ending | Stage::Over => {
                 self.answer_kind(now, &Kind::Cancel, 200);
             }
         }

@@ -194,10 +194,20 @@ impl Call {
                     self.answered(now, wall, answer, flow);
                 }
             }
+            Ok(Received::Bye) if side == Side::Egress && self.rings_once() => {
+                // It answered, no copy of its 2xx came through, and it gave up (RFC 3261 §13.3.1.4).
+                self.attempt_failed(now, wall, 408, None);
+            }
             Ok(Received::Bye | Received::Other) => self.answer_exchange(now, index, 200),
             // An UPDATE or re-INVITE before the answer: the far leg may have several dialogs; ask again later.
             Ok(_) => self.answer_exchange(now, index, 491),
         }
+    }
+
+    /// Whether the attempt under way has one early dialog: without it nobody is left to answer.
+    fn rings_once(&self) -> bool {
+        let attempt = self.setup.as_ref().and_then(|setup| setup.attempt.as_ref());
+        self.stage == Stage::Trying && attempt.is_some_and(|attempt| attempt.early.len() == 1)
     }
 
     /// What makes a request the same request, for its copies.
@@ -246,6 +256,21 @@ impl Call {
         for index in 0..self.exchanges.len() {
             if self.exchanges.get(index).is_some_and(|e| e.kind == *kind && e.is_unanswered()) {
                 self.answer_exchange(now, index, status);
+            }
+        }
+    }
+
+    /// The next attempt is committed: a callee that left the last one by a BYE gets its 200.
+    pub(crate) fn answer_left_callee(&mut self, now: Instant) {
+        for index in 0..self.exchanges.len() {
+            let left = |e: &Exchange| {
+                e.kind == Kind::Bye
+                    && e.asked
+                        .as_ref()
+                        .is_some_and(|asked| asked.side == Side::Egress && asked.last.is_none())
+            };
+            if self.exchanges.get(index).is_some_and(left) {
+                self.answer_exchange(now, index, 200);
             }
         }
     }

@@ -157,12 +157,14 @@ pub(crate) enum CallTimer {
     MaxDuration,
     /// The relay never reported its figures.
     Unmeasured,
+    /// What the caller waits for was never committed.
+    Uncommitted,
 }
 
 impl Call {
     /// A call begins.
     pub fn new(
-        _now: Instant,
+        now: Instant,
         wall: WallTime,
         context: Arc<Context>,
         id: CallId,
@@ -196,6 +198,7 @@ impl Call {
                 call.propose(CallCommand::Refuse(Box::new(refuse)), Waiting::Refuse);
             }
         }
+        call.await_commit(now);
         call
     }
 
@@ -267,6 +270,7 @@ impl Call {
                 }
                 CallTimer::MaxDuration => self.hang_up(now, wall, Hangup::ours("delivery.max_duration")),
                 CallTimer::Unmeasured => self.propose_end(),
+                CallTimer::Uncommitted => self.commit_overdue(now, wall),
             }
         }
         self.setup_timeout(now, wall);
@@ -352,7 +356,8 @@ impl Call {
     pub(crate) fn pump_setup(&mut self) {
         let Some(setup) = self.setup.as_mut() else { return };
         let flow = setup.flow;
-        let mut done = false;
+        // A refusal that was said before its commit may be acknowledged by now.
+        let mut done = setup.server.is_terminated();
         while let Some(output) = setup.server.poll_output() {
             match output {
                 Tx::Send(bytes) => self.outputs.push_back(Output::Send { flow, bytes }),

@@ -134,8 +134,9 @@ impl Cdr {
     pub fn ended(record: &CallRecord, end: &End, call_id_b: Option<String>, nodes: (NodeId, NodeId)) -> Cdr {
         let mut cdr = Cdr::begin(record.id, &record.admit, nodes);
         let answered = match &record.phase {
-            Phase::Answered { confirm, .. } => Some(confirm),
-            Phase::Ringing { .. } => None,
+            // An answer that was recorded after its caller had been refused is none.
+            Phase::Answered { confirm, .. } if end.status < 300 => Some(confirm),
+            Phase::Answered { .. } | Phase::Ringing { .. } => None,
         };
         cdr.call_id_b = record.egress_call_id().map(str::to_owned).or(call_id_b);
         cdr.ringing_at = record.ringing_at.map(|at| at.max(cdr.started_at));

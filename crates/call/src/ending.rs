@@ -51,6 +51,9 @@ impl Call {
     fn end_answered(&mut self, now: Instant, wall: WallTime, hangup: Hangup) {
         self.stage = Stage::Ending;
         self.timers.clear_all();
+        if self.setup.as_ref().is_some_and(|setup| setup.verdict.is_some()) {
+            self.await_commit(now);
+        }
         if self.setup.as_ref().is_some_and(|setup| setup.ack_owed) {
             // The caller's answer will not come any more; the callee's 2xx is acknowledged before its BYE.
             self.acknowledge_callee(&Bytes::new());
@@ -95,12 +98,13 @@ impl Call {
     /// `End` is committed: whatever waited for it is said now.
     pub(crate) fn ended(&mut self, now: Instant) {
         self.stage = Stage::Over;
-        let verdict = self.setup.as_mut().and_then(|setup| setup.verdict.take());
-        self.outputs.push_back(Output::Event(Event::Ended(verdict.as_ref().map_or(200, Verdict::status))));
+        self.timers.clear(CallTimer::Uncommitted);
+        let verdict = self.setup.as_ref().and_then(|setup| setup.verdict.as_ref()).map(Verdict::status);
+        self.outputs.push_back(Output::Event(Event::Ended(verdict.unwrap_or(200))));
         self.leave_attempt(now);
         let repeats = self.setup.as_ref().is_some_and(|setup| setup.answer.is_some());
         match verdict {
-            Some(verdict) => self.finish_ingress(now, verdict),
+            Some(_) => self.finish_ingress(now),
             // A caller that has not acknowledged its 200 still hears it, and then BYE.
             None if repeats => {}
             None => self.setup = None,

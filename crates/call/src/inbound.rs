@@ -77,7 +77,7 @@ impl Call {
         if self.legs.as_ref().is_some_and(|legs| legs.egress.dialog.owns(view)) {
             return self.repeat_ack(cseq);
         }
-        if self.stage != Stage::Confirming && (0..self.attempts).any(|n| self.attempt_branch(n) == branch) {
+        if !self.is_confirming() && (0..self.attempts).any(|n| self.attempt_branch(n) == branch) {
             self.dismiss_stray(now, view, flow);
         }
     }

@@ -24,6 +24,7 @@ mod leg;
 mod live;
 mod media;
 mod message;
+mod overdue;
 mod record;
 mod refresh;
 mod reinvite;

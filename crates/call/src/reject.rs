@@ -173,6 +173,13 @@ pub fn no_ports() -> Answer {
     Answer::new(503, "media.ports: none is free").retry_after(5).cause(34)
 }
 
+/// The commit that the caller waits for did not come. `draw` spreads the callers that come again.
+pub fn no_quorum(draw: u64) -> Answer {
+    // 2 to 10, by the contract.
+    let retry_after_s = 2 + u32::try_from(draw % 9).unwrap_or_default();
+    policy(&Reject::NoQuorum { retry_after_s })
+}
+
 /// The INVITE is larger than what a quorum keeps.
 pub fn too_large() -> Answer {
     Answer::new(513, "the INVITE is larger than 8192 bytes")

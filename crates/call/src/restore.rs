@@ -11,7 +11,7 @@ use transaction::{Answer2xx, InviteServer};
 use trunk::{Party, Transport};
 
 use crate::admission::settings;
-use crate::call::{Call, CallTimer, Stage};
+use crate::call::{Call, CallTimer, Hangup, Stage};
 use crate::context::Context;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
@@ -130,6 +130,7 @@ impl Call {
         if !max.is_zero() {
             self.timers.set(CallTimer::MaxDuration, now + max.saturating_sub(lasted));
         }
+        let expired = !acked && lasted >= self.times().give_up();
         if !acked {
             self.restore_unacknowledged(now, record, confirm, lasted);
         } else if confirm.delayed_offer && confirm.egress.local_sdp.is_empty() {
@@ -139,6 +140,10 @@ impl Call {
         // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
         self.keep_numbers(Side::Ingress);
         self.keep_numbers(Side::Egress);
+        if expired {
+            // RFC 3261 §13.3.1.4: a caller that never acknowledged is sent BYE.
+            self.hang_up(now, wall, Hangup::ours("no ACK"));
+        }
     }
 
     /// The answer that went, or should have gone, into the callee's ACK: the callee's 2xx, repeated, wants it again.

@@ -49,7 +49,7 @@ pub(crate) struct Setup {
     pub ack_owed: bool,
     /// The 200, until the answer is committed.
     pub ok: Option<Bytes>,
-    /// What the caller hears in the end, once the end is committed.
+    /// What the caller hears in the end, once the end is committed, or its commit is overdue.
     pub verdict: Option<Verdict>,
     /// A Session-Expires that the current target demanded (RFC 4028 §7.3).
     pub session_expires: Option<u32>,
@@ -139,10 +139,14 @@ impl Verdict {
 impl Call {
     /// `Admit` was applied: let in, or not.
     pub(crate) fn admitted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
+        self.timers.clear(CallTimer::Uncommitted);
         match outcome {
             Outcome::Target(target) => {
                 self.outputs.push_back(Output::Event(Event::Admitted));
                 self.stage = Stage::Trying;
+                if self.admitted_late(now, wall) {
+                    return;
+                }
                 self.respond(now, 100, None, &[]);
                 if self.setup.as_ref().is_some_and(|setup| setup.cancelled) {
                     // The CANCEL overtook the commit: no INVITE goes out at all (RFC 3261 §9.2).
@@ -158,12 +162,12 @@ impl Call {
                 self.outputs.push_back(Output::Event(Event::Refused(answer.status)));
                 self.stage = Stage::Over;
                 self.release_media();
-                self.finish_ingress(now, Verdict::Ours(answer));
+                self.refuse(now, answer);
             }
             Outcome::Merged => {
                 self.stage = Stage::Over;
                 self.release_media();
-                self.finish_ingress(now, Verdict::Ours(reject::merged()));
+                self.refuse(now, reject::merged());
             }
             // Another call has this INVITE, or the home is no longer ours: say nothing.
             Outcome::Duplicate(_) | Outcome::Stale | Outcome::Done => self.vanish(),
@@ -172,11 +176,19 @@ impl Call {
 
     /// `Refuse` was applied: its CDR is safe, the caller may hear it.
     pub(crate) fn refused(&mut self, now: Instant) {
+        self.timers.clear(CallTimer::Uncommitted);
         self.stage = Stage::Over;
-        if let Some(verdict) = self.setup.as_mut().and_then(|setup| setup.verdict.take()) {
+        if let Some(verdict) = self.setup.as_ref().and_then(|setup| setup.verdict.as_ref()) {
             self.outputs.push_back(Output::Event(Event::Refused(verdict.status())));
-            self.finish_ingress(now, verdict);
+            self.finish_ingress(now);
         }
+    }
+
+    fn refuse(&mut self, now: Instant, answer: Answer) {
+        if let Some(setup) = self.setup.as_mut() {
+            setup.verdict = Some(Verdict::Ours(answer));
+        }
+        self.finish_ingress(now);
     }
 
     /// The attempt failed: with a response, or without one (`status` says as what it counts, RFC 3261 §8.1.3.1).
@@ -220,6 +232,7 @@ impl Call {
                 let session_expires = self.setup.as_ref().and_then(|setup| setup.session_expires);
                 let next = Attempt { number: number + 1, from_target, ended, session_expires };
                 self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
+                self.await_commit(now);
             }
             None => {
                 let verdict = match response {
@@ -235,9 +248,11 @@ impl Call {
     pub(crate) fn attempt_granted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
         let cancelled = self.setup.as_ref().is_some_and(|setup| setup.cancelled);
         self.leave_attempt(now);
+        self.answer_left_callee(now);
         if self.stage != Stage::Trying {
             return; // The end was decided meanwhile.
         }
+        self.timers.clear(CallTimer::Uncommitted);
         match outcome {
             Outcome::Target(_) if cancelled => {
                 self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
@@ -318,15 +333,19 @@ impl Call {
         self.stage = Stage::Ending;
         let (status, reason) = (verdict.status(), verdict.reason());
         setup.verdict = Some(verdict);
-        self.timers.clear_all();
+        self.await_commit(now);
         self.ending = Some(Ending { status, reason: reason.into(), by, at: wall });
         self.begin_end(now);
     }
 
-    /// Gives the caller its final, non-2xx answer.
-    pub(crate) fn finish_ingress(&mut self, now: Instant, verdict: Verdict) {
+    /// Gives the caller its final, non-2xx answer, unless it has one.
+    pub(crate) fn finish_ingress(&mut self, now: Instant) {
         let Some(setup) = self.setup.as_ref() else { return };
-        let message = self.final_response(&setup.invite.view(), setup.flow, &verdict);
+        let Some(verdict) = setup.verdict.as_ref() else { return };
+        if setup.server.is_final() {
+            return self.pump_setup();
+        }
+        let message = self.final_response(&setup.invite.view(), setup.flow, verdict);
         let status = verdict.status();
         if let Some(setup) = self.setup.as_mut() {
             setup.responded = true;

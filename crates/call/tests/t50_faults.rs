@@ -80,6 +80,32 @@ fn a_target_that_answers_after_it_was_given_up_gets_ack_and_bye_after_the_commit
 }
 
 #[test]
+fn a_callee_whose_answer_never_came_through_and_who_hangs_up_is_given_up_for_the_next() {
+    // RFC 3261 §13.3.1.4: without an ACK it says BYE after 64·T1. What it had answered, nobody heard.
+    let mut w = World::with(&invite(OFFER, ""), |_, gateway| {
+        gateway.settings.delivery.after_progress = trunk::settings::AfterProgress::Continue;
+    });
+    let first = ringing(&mut w);
+    w.receive(CALLEE, &from_callee(&first, "b1", "BYE", 1, ""));
+    w.expect_silence();
+    w.commit_all();
+    w.take("CANCEL");
+    w.expect(CALLEE, "SIP/2.0 200");
+    w.expect(SECOND, "INVITE");
+    // The twin: by default a call that rang stops there.
+    let mut w = World::new();
+    let first = ringing(&mut w);
+    w.receive(CALLEE, &from_callee(&first, "b1", "BYE", 1, ""));
+    w.expect_silence();
+    w.commit_all();
+    w.take("CANCEL");
+    let mut heard = w.starts();
+    heard.sort();
+    assert_eq!(heard, ["SIP/2.0 200 OK", "SIP/2.0 408 Request Timeout"]);
+    assert_eq!((w.cdrs.len(), w.cdrs[0].sip_status), (1, 408));
+}
+
+#[test]
 fn an_operator_may_end_the_call_at_every_stage() {
     let hangup = |w: &mut World| w.input(Input::Hangup("operator"));
     // Nothing committed yet: the caller hears of it when it is.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use call::{Input, Phase as Recorded, route};
 use ladder::*;
+use machine::Instant;
 use peers::{Callee, Caller, ForkPhase, Phase, TAGS};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -28,6 +29,12 @@ struct Sim {
     callees: BTreeMap<String, Callee>,
     to_us: VecDeque<(String, String)>,
     to_peers: VecDeque<Sent>,
+    /// When each proposal in flight was made, oldest first.
+    proposed_at: VecDeque<Instant>,
+    /// Since when there was always one.
+    waiting_since: Option<Instant>,
+    /// The caller's refusal went out before its commit, which was overdue.
+    told_early: bool,
     /// The highest CSeq that we sent on a leg, and the branch that it had.
     numbers: BTreeMap<String, (u32, String)>,
     /// Updates committed when a request inside a dialog arrived first, by its branch.
@@ -51,6 +58,9 @@ impl Sim {
             callees: BTreeMap::new(),
             to_us: VecDeque::new(),
             to_peers: VecDeque::new(),
+            proposed_at: VecDeque::new(),
+            waiting_since: None,
+            told_early: false,
             numbers: BTreeMap::new(),
             asked_at: BTreeMap::new(),
             winner: None,
@@ -76,6 +86,10 @@ impl Sim {
             let dialog = &confirm.egress.dialog;
             self.winner = Some((dialog.call_id.to_string(), dialog.remote_tag.to_string()));
         }
+        let now = self.w.now;
+        self.proposed_at.resize(self.w.proposed.len(), now);
+        let waits = !self.w.proposed.is_empty();
+        self.waiting_since = waits.then(|| self.waiting_since.unwrap_or(now));
         let ends = self.w.proposed.iter().filter(|command| name_of(command) == "End").count();
         assert!(ends <= 1, "two Ends are proposed at once");
         self.ends_proposed = self.ends_proposed.max(ends);
@@ -135,8 +149,9 @@ impl Sim {
         assert!(!winner || self.count("Confirm") > 0, "the winner's ACK before its commit");
     }
 
-    fn check_response(&self, sent: &Sent, status: u16, number: u32, method: &str, to_caller: bool) {
-        let applied = |change| self.count(change) > 0;
+    fn check_response(&mut self, sent: &Sent, status: u16, number: u32, method: &str, to_caller: bool) {
+        let committed = self.w.committed.clone();
+        let applied = |change| committed.contains(&change);
         let over = applied("End") || applied("Refuse");
         match (method, status) {
             (_, ..200) => assert!(applied("Admit"), "a word before the call is recorded"),
@@ -145,8 +160,11 @@ impl Sim {
             }
             ("INVITE", 300..) if to_caller && number == 1 => {
                 let limited = self.w.record.is_none() && applied("Admit");
-                assert!(over || limited, "{status} before its commit");
+                self.told_early |= self.waiting_since.is_some_and(|at| self.w.now >= at + OVERDUE);
+                assert!(over || limited || self.told_early, "{status} before its commit");
             }
+            // Before an answer is recorded, a fork that leaves changes nothing while others ring.
+            ("BYE", 200) if !to_caller && !applied("Confirm") => {}
             ("BYE", 200) => assert!(over || applied("Cancel"), "200 to BYE before the end is committed"),
             ("INVITE" | "UPDATE", 200..300) => {
                 let branch = sent.get("Via");
@@ -220,6 +238,7 @@ impl Sim {
     fn commit(&mut self) {
         if !self.w.proposed.is_empty() && !self.w.ended {
             self.story.push(format!("commit {}", name_of(&self.w.proposed[0])));
+            self.proposed_at.pop_front();
             self.w.commit();
             self.collect();
         }
@@ -240,6 +259,8 @@ impl Sim {
                 self.excused.insert((call_id.clone(), *tag));
             }
         }
+        self.proposed_at.clear();
+        self.waiting_since = None;
         self.w.take_over_after(applied);
         self.collect();
     }
@@ -285,8 +306,26 @@ impl Sim {
                 self.orphaned |= self.w.record.is_some();
                 self.collect();
             }
+            // One that is up would give up its own requests.
+            29 if which < 128 && self.caller.phase != Phase::Up => self.stall(),
             28 => self.w.free = vec![which & 1 == 0, which & 2 == 0, which & 4 == 0],
             _ => {}
+        }
+    }
+
+    /// Nothing is committed for longer than a caller waits; the network does its best.
+    fn stall(&mut self) {
+        for _ in 0..66 {
+            while !(self.to_us.is_empty() && self.to_peers.is_empty()) {
+                self.deliver_to_us(0);
+                self.deliver_to_peer(0);
+            }
+            self.tick(1);
+        }
+        let told = OVERDUE + Duration::from_millis(1_000);
+        for (command, at) in self.w.proposed.iter().zip(&self.proposed_at) {
+            let waits = matches!(name_of(command), "Confirm" | "Attempt" | "End") && self.w.now > *at + told;
+            assert!(!waits || self.caller.phase != Phase::Ringing, "it rings on without a commit");
         }
     }
 
@@ -375,6 +414,9 @@ impl Sim {
     }
 }
 
+/// A caller that waits for a commit is told after 64·T1, 32 s; proposals are noticed half a second late, at most.
+const OVERDUE: Duration = Duration::from_millis(31_500);
+
 fn is_winner(winner: &Option<(String, String)>, call_id: &str, tag: &str) -> bool {
     winner.as_ref().is_some_and(|(id, winner)| id == call_id && winner == tag)
 }
@@ -412,7 +454,7 @@ fn whatever_happens_the_rules_hold_and_the_dust_settles() {
         Config { cases: courses(), failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let steps = proptest::collection::vec((0u8..29, any::<u8>()), 10..160);
+    let steps = proptest::collection::vec((0u8..30, any::<u8>()), 10..160);
     let outcome = runner.run(&steps, |steps| {
         play(&mut Sim::new(), &steps);
         Ok(())
@@ -430,17 +472,19 @@ fn the_courses_reach_every_kind_of_change() {
     // Faults must bite: what is never reached is never tested.
     let config = Config { failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
-    let steps = proptest::collection::vec((0u8..29, any::<u8>()), 10..160);
-    let (mut seen, mut takeovers) = (BTreeSet::new(), 0);
+    let steps = proptest::collection::vec((0u8..30, any::<u8>()), 10..160);
+    let (mut seen, mut takeovers, mut told_early) = (BTreeSet::new(), 0, 0);
     for _ in 0..150 {
         let tree = steps.new_tree(&mut runner).expect("a course");
         let mut sim = Sim::new();
         tree.current().iter().for_each(|step| sim.step(*step));
         seen.extend(sim.w.committed.iter().copied());
         takeovers += sim.takeovers;
+        told_early += usize::from(sim.told_early);
     }
     for change in ["Admit", "Attempt", "Progress", "Cancel", "Confirm", "Acked", "Update", "Advance", "End"] {
         assert!(seen.contains(change), "no course commits {change}");
     }
     assert!(takeovers > 30, "{takeovers} takeovers");
+    assert!(told_early > 10, "{told_early} callers that were told before the commit");
 }
