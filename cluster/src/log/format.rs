@@ -205,9 +205,10 @@ pub fn scan(bytes: &[u8], mut see: impl FnMut(Record<'_>, u64)) -> Result<Scan, 
         if number != next_group {
             break;
         }
-        show_records(bytes, body.clone(), &mut see).ok_or(ScanError::Nonsense(end as u64))?;
+        let nonsense = ScanError::Nonsense(end as u64);
+        show_records(bytes, body.clone(), &mut see).ok_or(nonsense)?;
         end = body.end.next_multiple_of(BLOCK);
-        next_group += 1;
+        next_group = next_group.checked_add(1).ok_or(nonsense)?;
     }
     // Only one write is ever under way, so behind a torn group there can be no sound one.
     if first_group_at_or_after(bytes, end, Some((&header, next_group))).is_some() {
