@@ -5,7 +5,8 @@
 //!   and [`record`] (what its call detail records say);
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
-//! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads.
+//! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads;
+//! - [`torture`]: messages with the verdict that an RFC wants for each.
 //!
 //! Absent by design: anything that a product crate could use. Nothing depends on this crate.
 
@@ -21,6 +22,7 @@ pub mod resources;
 pub mod sipp;
 pub mod source;
 pub mod tone;
+pub mod torture;
 pub mod wait;
 
 /// Whether this run is `cargo xtask prove`: full lengths instead of short ones.

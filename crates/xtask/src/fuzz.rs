@@ -6,7 +6,8 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
 
 use crate::shell::{self, Failure, Run};
 
@@ -23,9 +24,9 @@ pub fn run(seconds: u32, wanted: &[String]) -> Result<(), Failure> {
     for batch in chosen.chunks(at_once) {
         let running: Result<Vec<_>, _> =
             batch.iter().map(|target| Fuzzing::start(&folder, &binaries, target, seconds)).collect();
-        for fuzzing in running? {
-            fuzzing.finish()?;
-        }
+        // All of them, before the first failure is told: none is left running alone.
+        let outcomes: Vec<_> = running?.into_iter().map(Fuzzing::finish).collect();
+        outcomes.into_iter().collect::<Result<(), _>>()?;
     }
     Ok(())
 }
@@ -77,7 +78,7 @@ impl Fuzzing {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        let status = self.child.wait().map_err(|error| Failure::Unstarted { line: self.line, error })?;
+        let status = self.wait()?;
         let log = read(&self.log)?;
         if status.success() {
             println!("   fuzz {}: no crash; {}", self.target, statistics(&log));
@@ -90,6 +91,24 @@ impl Fuzzing {
             .find_map(|line| line.split_once("Test unit written to ").map(|(_, path)| path.trim().to_owned()))
             .unwrap_or_else(|| self.artifacts.join("*").display().to_string());
         Err(Failure::Fuzz { target: self.target, replay: format!("{} {artifact}", self.binary.display()) })
+    }
+}
+
+impl Fuzzing {
+    /// Waits for the end, and says each minute how far it is.
+    fn wait(&mut self) -> Result<ExitStatus, Failure> {
+        for second in 1_u32.. {
+            let ended = self.child.try_wait();
+            let ended = ended.map_err(|error| Failure::Unstarted { line: self.line.clone(), error })?;
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            if second.is_multiple_of(60) {
+                println!("   fuzz {}: {}", self.target, progress(&read(&self.log)?));
+            }
+        }
+        unreachable!("the seconds of a run fit 32 bits")
     }
 }
 
@@ -146,6 +165,11 @@ fn statistics(log: &str) -> String {
     )
 }
 
+/// The last line in which libFuzzer says how many inputs it has run and what they covered.
+fn progress(log: &str) -> &str {
+    log.lines().rev().find(|line| line.starts_with('#')).unwrap_or("no input yet")
+}
+
 fn read(path: &Path) -> Result<String, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::File { path: path.to_owned(), error })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -170,5 +194,12 @@ mod tests {
     fn statistics_are_read_from_the_final_lines() {
         let log = "#1 INITED\nstat::number_of_executed_units: 120\nstat::average_exec_per_sec:     60\n";
         assert_eq!(statistics(log), "120 inputs, 60 a second");
+    }
+
+    #[test]
+    fn progress_is_the_last_line_that_counts() {
+        let log = "INFO: seed corpus\n#2\tINITED cov: 5\n#64\tpulse  cov: 9\nslow unit\n";
+        assert_eq!(progress(log), "#64\tpulse  cov: 9");
+        assert_eq!(progress("INFO"), "no input yet");
     }
 }

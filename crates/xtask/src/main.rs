@@ -5,6 +5,7 @@
 //! crates lives elsewhere: scenarios and the bench in `tests/`, the callers in `crates/peer`.
 
 mod bench;
+mod corpus;
 mod demo;
 mod deny;
 mod fuzz;
@@ -14,6 +15,7 @@ mod shell;
 mod stages;
 mod suite;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +49,21 @@ enum Command {
     /// Every stage at the full length that the shows ask for (hours are possible; nothing is timed).
     ///
     /// Example: cargo xtask prove --only fuzz
-    Prove(Selection),
+    Prove {
+        #[command(flatten)]
+        selection: Selection,
+        /// Adds stage `corpus`: explain-corpus on this directory.
+        #[arg(long, value_name = "DIR")]
+        corpus: Option<PathBuf>,
+    },
+    /// Compares `banyan explain` with the hand-written verdicts for the messages of RFC 4475 and 5118.
+    ///
+    /// Example: cargo xtask explain-corpus ../corpora
+    ExplainCorpus {
+        /// Has rfc4475/*.dat and rfc5118/*.dat, which the repository does not hold.
+        #[arg(value_name = "DIR")]
+        corpus: PathBuf,
+    },
     /// Measures a node beside Debian's Kamailio in one run and prints both columns.
     ///
     /// Example: cargo xtask bench signalling
@@ -90,8 +106,11 @@ struct Selection {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo { arguments } => demo::run(&arguments),
-        Command::Test(selection) => run_suite(suite::Length::Test, selection),
-        Command::Prove(selection) => run_suite(suite::Length::Prove, selection),
+        Command::Test(selection) => run_suite(suite::stages(suite::Length::Test, None), selection),
+        Command::Prove { selection, corpus } => {
+            run_suite(suite::stages(suite::Length::Prove, corpus), selection)
+        }
+        Command::ExplainCorpus { corpus } => corpus::run(&corpus),
         Command::Bench { arguments } => bench::run(&arguments),
         Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
         Command::Lint => lint::run(),
@@ -109,8 +128,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_suite(length: suite::Length, selection: Selection) -> Result<(), Failure> {
-    let stages: Stages = suite::stages(length);
+fn run_suite(stages: Stages, selection: Selection) -> Result<(), Failure> {
     if selection.list {
         stages.print_names();
         return Ok(());

@@ -1,8 +1,10 @@
 //! The suite: the same stages for `test` (what continuous integration runs) and `prove` (full lengths).
 
+use std::path::PathBuf;
+
 use crate::shell::{self, Failure, PROFILE, Run};
 use crate::stages::Stages;
-use crate::{deny, fuzz, lint, packages};
+use crate::{corpus, deny, fuzz, lint, packages};
 
 /// How long the stages with a length take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +31,9 @@ impl Length {
     }
 }
 
-/// All stages, cheapest answer first.
-pub fn stages(length: Length) -> Stages {
-    Stages::new(length.suite())
+/// All stages, cheapest answer first; `corpus` is where the messages of RFC 4475 and 5118 are, for who has them.
+pub fn stages(length: Length, corpus: Option<PathBuf>) -> Stages {
+    let stages = Stages::new(length.suite())
         .stage("packages", packages::tests)
         .stage("format", lint::format)
         .stage("build", build)
@@ -42,8 +44,12 @@ pub fn stages(length: Length) -> Stages {
         .stage("clippy", lint::clippy)
         .stage("docs", lint::docs)
         .stage("deny", deny::check)
-        .stage("scenarios", move || suite_of_tests("scenarios", length))
-        .stage("fuzz", move || fuzz::run(length.fuzz_seconds(), &[]))
+        .stage("scenarios", move || suite_of_tests("scenarios", length));
+    let stages = match corpus {
+        Some(corpus) => stages.stage("corpus", move || corpus::check(&corpus)),
+        None => stages,
+    };
+    stages.stage("fuzz", move || fuzz::run(length.fuzz_seconds(), &[]))
 }
 
 /// The node as users get it: alone, so that no feature of a test crate reaches it.
@@ -73,7 +79,8 @@ fn suite_of_tests(name: &str, length: Length) -> Result<(), Failure> {
         .env("BANYAN_BIN", shell::banyan());
     match length {
         Length::Test => run.run(),
-        Length::Prove => run.env("BANYAN_PROVE", "1").run(),
+        // Uncaptured: two hundred kills take minutes, and each says that it was survived.
+        Length::Prove => run.args(["--nocapture"]).env("BANYAN_PROVE", "1").run(),
     }
 }
 
@@ -81,4 +88,21 @@ fn suite_of_tests(name: &str, length: Length) -> Result<(), Failure> {
 /// the same crates again.
 fn workspace_test() -> Run {
     Run::cargo("test").args(["--profile", PROFILE, "--workspace"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_is_a_stage_only_where_there_is_one() {
+        let only = ["corpus".to_owned()];
+        assert!(stages(Length::Prove, None).select(&only, &[]).is_err());
+        assert!(stages(Length::Prove, Some("/nowhere".into())).select(&only, &[]).is_ok());
+    }
+
+    #[test]
+    fn prove_runs_each_fuzz_target_for_five_minutes() {
+        assert_eq!((Length::Test.fuzz_seconds(), Length::Prove.fuzz_seconds()), (20, 300));
+    }
 }
