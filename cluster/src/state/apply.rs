@@ -107,7 +107,7 @@ impl Step<'_> {
         let target = match self.decide(admit) {
             Ok(target) => target,
             Err(limited) => {
-                let cdr = Cdr::limited(self.call, admit, &limited, self.node);
+                let cdr = Cdr::limited(self.call, admit, &limited, &self.state.resources, self.node);
                 self.keep_cdr(cdr);
                 self.state.invites.decide(&admit.key, self.call, Some(limited.clone()));
                 self.state.invites.finish(&admit.key, self.state.time);

@@ -2,7 +2,7 @@
 
 use machine::WallTime;
 use serde::{Deserialize, Serialize};
-use trunk::{Direction, Name, Party};
+use trunk::{Direction, Name, Party, Resources};
 
 use crate::id::{CallId, NodeId};
 use crate::live::{CallRecord, Phase};
@@ -178,8 +178,8 @@ impl Cdr {
     }
 
     /// The record of a call that a limit refused as it asked to be let in.
-    pub fn limited(id: CallId, admit: &Admit, limited: &Limited, node: NodeId) -> Cdr {
-        let answer = reject::limited(limited);
+    pub fn limited(id: CallId, admit: &Admit, limited: &Limited, resources: &Resources, node: NodeId) -> Cdr {
+        let answer = reject::limited(limited, resources, &admit.plan);
         let mut cdr = Cdr::begin(id, admit, (node, node));
         cdr.sip_status = answer.status;
         cdr.reason = answer.text;

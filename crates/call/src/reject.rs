@@ -1,7 +1,8 @@
 //! Every No becomes one answer here: status, Warning, Reason and Retry-After, in one total function for each
 //! kind of blame (the contract's table "SIP answers that a user can rely on").
 
-use trunk::{Reject, Side};
+use trunk::settings::Answers;
+use trunk::{Plan, Reject, Resources, Scope, Side};
 
 use crate::record::{Limited, LimitedBy};
 
@@ -65,8 +66,7 @@ pub fn policy(reject: &Reject) -> Answer {
         | Reject::Destination { .. }
         | Reject::CallerIdForeign { .. }
         | Reject::CallerIdMissing => Answer::new(403, text),
-        Reject::Full { side: Side::Egress, .. } => Answer::new(486, text).cause(17),
-        Reject::Full { side: Side::Ingress, .. } => Answer::new(503, text).cause(34),
+        Reject::Full { side, answers, .. } => full(text, *side, answers),
         Reject::RatePerMinute { retry_after_s, .. } => {
             Answer::new(503, text).retry_after((*retry_after_s).clamp(1, 60))
         }
@@ -83,27 +83,48 @@ pub fn policy(reject: &Reject) -> Answer {
     }
 }
 
-/// The answer to a caller whom a limit refuses.
-pub fn limited(limited: &Limited) -> Answer {
+/// The answer to a caller whom a limit refuses: the usual one, or what the limit's owner wants said.
+pub fn limited(limited: &Limited, resources: &Resources, plan: &Plan) -> Answer {
     let Limited { kind, scope, limit, egress, retry_after_s } = limited;
-    match (kind, egress) {
-        (LimitedBy::Concurrent, true) => {
-            Answer::new(486, format!("limits.concurrent: {scope} carries {limit} calls already")).cause(17)
+    match kind {
+        LimitedBy::Concurrent => {
+            let side = if *egress { Side::Egress } else { Side::Ingress };
+            let text = format!("limits.concurrent: {scope} carries {limit} calls already");
+            let owner = owner(limited, side, plan).map(|owner| resources.full(owner, side));
+            match &owner {
+                Some(Reject::Full { answers, .. }) => full(text, side, answers),
+                _ => full(text, side, &Answers::default()),
+            }
         }
-        // Without Retry-After: it would stop the whole PBX (contract).
-        (LimitedBy::Concurrent, false) => {
-            Answer::new(503, format!("limits.concurrent: {scope} carries {limit} calls already")).cause(34)
-        }
-        (LimitedBy::Minute, _) => {
+        LimitedBy::Minute => {
             Answer::new(503, format!("limits.per_minute: {scope} had {limit} calls in a minute"))
                 .retry_after((*retry_after_s).clamp(1, 60))
                 .cause(34)
         }
-        (LimitedBy::Hour, _) => window("hour", scope, *limit),
-        (LimitedBy::Day, _) => window("day", scope, *limit),
-        (LimitedBy::Week, _) => window("week", scope, *limit),
+        LimitedBy::Hour => window("hour", scope, *limit),
+        LimitedBy::Day => window("day", scope, *limit),
+        LimitedBy::Week => window("week", scope, *limit),
     }
 }
+
+/// Whose limit it is: the plan knows whether the name is a trunk's or a gateway's.
+fn owner<'a>(limited: &Limited, side: Side, plan: &'a Plan) -> Option<&'a Scope> {
+    let mut slots = plan.slots.iter().chain(plan.targets.iter().flat_map(|target| &target.slots));
+    slots.find(|slot| slot.side == side && *slot.scope.name() == limited.scope).map(|slot| &slot.scope)
+}
+
+/// A concurrency limit is reached. Usually without Retry-After: it would stop the whole PBX (contract).
+fn full(text: String, side: Side, answers: &Answers) -> Answer {
+    let (status, cause) = match side {
+        Side::Egress => (486, 17),
+        Side::Ingress => (503, 34),
+    };
+    let answer = Answer::new(answers.concurrent.unwrap_or(status), text).cause(cause);
+    if answers.retry_after { answer.retry_after(FULL_RETRY_AFTER_S) } else { answer }
+}
+
+/// Where a trunk wants Retry-After with its own limit: about when a call of a busy trunk has ended.
+const FULL_RETRY_AFTER_S: u32 = 10;
 
 fn window(name: &str, scope: &trunk::Name, limit: u32) -> Answer {
     Answer::new(403, format!("limits.per_{name}: {scope} had {limit} calls in a {name}")).cause(34)
@@ -193,27 +214,75 @@ mod tests {
         trunk::Name::new(text).expect("a name")
     }
 
+    /// A call of trunk `easy` through gateway `carrier`.
+    fn plan() -> Plan {
+        let slot = |scope, side| trunk::Slot { scope, side };
+        Plan {
+            called: "+31201234567".into(),
+            direction: trunk::Direction::Out,
+            tenant: None,
+            slots: vec![
+                slot(Scope::Trunk(name("easy")), Side::Ingress),
+                slot(Scope::Gateway(name("carrier")), Side::Egress),
+            ],
+            windows: Vec::new(),
+            targets: Vec::new(),
+            emergency: false,
+            max_duration: std::time::Duration::ZERO,
+        }
+    }
+
+    fn full(scope: &str, egress: bool, answers: &Answers) -> Answer {
+        let mut resources = Resources::default();
+        let mut easy = trunk::Trunk::new(name("easy"));
+        easy.settings.answers = answers.clone();
+        let mut carrier = trunk::Gateway::new(name("carrier"));
+        carrier.targets = vec![trunk::SipTarget::parse("sip:198.51.100.1").expect("a target")];
+        carrier.settings.answers = answers.clone();
+        let set = vec![trunk::Resource::Trunk(Box::new(easy)), trunk::Resource::Gateway(Box::new(carrier))];
+        resources.apply(set).expect("good resources");
+        let hit =
+            Limited { kind: LimitedBy::Concurrent, scope: name(scope), limit: 30, egress, retry_after_s: 0 };
+        limited(&hit, &resources, &plan())
+    }
+
     #[test]
     fn a_full_trunk_answers_by_direction() {
         // Contract, "SIP answers": call to it 486 with cause 17, call from it 503 with cause 34, no Retry-After.
-        let full = |egress| {
-            limited(&Limited {
-                kind: LimitedBy::Concurrent,
-                scope: name("easy"),
-                limit: 30,
-                egress,
-                retry_after_s: 0,
+        let usual = Answers::default();
+        let (to, from) = (full("carrier", true, &usual), full("easy", false, &usual));
+        assert_eq!((to.status, to.q850, to.retry_after_s), (486, Some(17), None));
+        assert_eq!((from.status, from.q850, from.retry_after_s), (503, Some(34), None));
+        assert!(from.text.contains("easy carries 30 calls"));
+    }
+
+    #[test]
+    fn the_owner_of_a_limit_chooses_its_answer() {
+        // Contract, `[trunk.answers]`: overrides of the table, for the trunk and for the gateway that has them.
+        let own = Answers { concurrent: Some(480), retry_after: true };
+        for (scope, egress) in [("carrier", true), ("easy", false)] {
+            let answer = full(scope, egress, &own);
+            assert_eq!((answer.status, answer.retry_after_s), (480, Some(FULL_RETRY_AFTER_S)), "{scope}");
+        }
+        // Not another's: no slot of this call is counted there.
+        assert_eq!(full("carrier", false, &own).status, 503);
+        let reject = |answers: &Answers| {
+            policy(&Reject::Full {
+                scope: Scope::Trunk(name("easy")),
+                limit: 1,
+                side: Side::Egress,
+                answers: answers.clone(),
             })
         };
-        assert_eq!((full(true).status, full(true).q850, full(true).retry_after_s), (486, Some(17), None));
-        assert_eq!((full(false).status, full(false).q850, full(false).retry_after_s), (503, Some(34), None));
-        assert!(full(true).text.contains("easy carries 30 calls"));
+        assert_eq!((reject(&own).status, reject(&Answers::default()).status), (480, 486));
     }
 
     #[test]
     fn the_minute_says_when_and_the_day_says_never_mind() {
-        let over =
-            |kind| limited(&Limited { kind, scope: name("t"), limit: 2, egress: false, retry_after_s: 90 });
+        let over = |kind| {
+            let hit = Limited { kind, scope: name("t"), limit: 2, egress: false, retry_after_s: 90 };
+            limited(&hit, &Resources::default(), &plan())
+        };
         assert_eq!((over(LimitedBy::Minute).status, over(LimitedBy::Minute).retry_after_s), (503, Some(60)));
         assert_eq!((over(LimitedBy::Day).status, over(LimitedBy::Day).retry_after_s), (403, None));
     }

@@ -16,7 +16,7 @@ use crate::cdr::HangupBy;
 use crate::ending::Ending;
 use crate::fading::{Fading, refusal_ack};
 use crate::io::{Event, Output};
-use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Outcome};
+use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Limited, Outcome};
 use crate::reject::{self, Answer};
 use crate::route::Branch;
 
@@ -158,7 +158,7 @@ impl Call {
                 }
             }
             Outcome::Limited(limited) => {
-                let answer = reject::limited(&limited);
+                let answer = self.limited(&limited);
                 self.outputs.push_back(Output::Event(Event::Refused(answer.status)));
                 self.stage = Stage::Over;
                 self.release_media();
@@ -182,6 +182,15 @@ impl Call {
             self.outputs.push_back(Output::Event(Event::Refused(verdict.status())));
             self.finish_ingress(now);
         }
+    }
+
+    /// What the owner of a limit wants said.
+    fn limited(&self, limited: &Limited) -> Answer {
+        let admit = self.setup.as_ref().and_then(|setup| setup.admit.as_ref());
+        admit.map_or_else(
+            || reject::no_quorum(0),
+            |admit| reject::limited(limited, &self.context.resources, &admit.plan),
+        )
     }
 
     fn refuse(&mut self, now: Instant, answer: Answer) {
@@ -259,7 +268,7 @@ impl Call {
             }
             Outcome::Target(target) => self.start_attempt(now, wall, target),
             Outcome::Limited(limited) => {
-                self.conclude(now, wall, Verdict::Ours(reject::limited(&limited)), HangupBy::System);
+                self.conclude(now, wall, Verdict::Ours(self.limited(&limited)), HangupBy::System);
             }
             Outcome::Duplicate(_) | Outcome::Merged | Outcome::Stale | Outcome::Done => self.vanish(),
         }

@@ -62,3 +62,40 @@ fn ex4_a_dropped_header_stays_here_and_an_added_one_is_ours() {
     assert_eq!(with(true).get("X-Kept"), "yes");
     assert_eq!(with(false).get("X-Exotel-CallSid"), "forged");
 }
+
+#[test]
+fn the_answer_to_one_call_too_many_is_what_the_limits_owner_wants_said() {
+    // Contract, `[trunk.answers]`. Twin: the table's 486 without Retry-After.
+    let refused = |own: bool| {
+        let mut w = World::with(&invite(OFFER, ""), |_, gateway| {
+            if own {
+                gateway.settings.answers.concurrent = Some(503);
+                gateway.settings.answers.retry_after = true;
+            }
+        });
+        w.free = vec![false; 8];
+        w.commit();
+        let refusal = w.expect(CALLER, "SIP/2.0");
+        assert_eq!(refusal.start()[8..11].parse(), Ok(w.cdrs[0].sip_status), "the record says the same");
+        (w.cdrs[0].sip_status, !refusal.get("Retry-After").is_empty())
+    };
+    assert_eq!(refused(true), (503, true));
+    assert_eq!(refused(false), (486, false));
+}
+
+#[test]
+fn a_further_target_that_is_full_answers_as_its_owner_wants_too() {
+    let refused = |own: bool| {
+        let mut w = World::with(&invite(OFFER, ""), |_, gateway| {
+            gateway.settings.answers.concurrent = own.then_some(480);
+        });
+        let asked = egress_invite(&mut w);
+        w.free = vec![false; 8];
+        w.receive(CALLEE, &response(&asked, "503 Service Unavailable", "b1", "", ""));
+        w.commit_all();
+        w.take("ACK");
+        (w.sent.pop_front().map(|sent| sent.start()[8..11].to_owned()), w.cdrs[0].sip_status)
+    };
+    assert_eq!(refused(true), (Some("480".to_owned()), 480));
+    assert_eq!(refused(false), (Some("486".to_owned()), 486));
+}

@@ -247,7 +247,13 @@ impl World {
             CallCommand::Admit(admit) => {
                 let Some(target) = self.grant(0, admit.plan.targets.len()) else {
                     let limited = self.limited();
-                    self.cdrs.push(Cdr::limited(self.call.id(), &admit, &limited, node));
+                    self.cdrs.push(Cdr::limited(
+                        self.call.id(),
+                        &admit,
+                        &limited,
+                        &self.context.resources,
+                        node,
+                    ));
                     return Outcome::Limited(limited);
                 };
                 let record = CallRecord::admitted(self.call.id(), HomeId(0), Epoch(1), admit, target);
