@@ -11,6 +11,7 @@ mod cluster;
 pub mod codec;
 pub mod command;
 mod dispatch;
+pub mod link;
 pub mod log;
 mod projection;
 mod proposer;
