@@ -13,14 +13,15 @@ use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
 
 use crate::command::{Boot, Booted, Command, Outcome};
-use crate::dispatch::FrameSink;
+use crate::dispatch::{Dispatch, FrameSink};
 use crate::log::{Log, LogHealth, SyncSample};
+use crate::outbox::Outbox;
 use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
-use crate::proposer::{Backlog, Pace, Proposer, Step, Urgency};
-use crate::raft::{Raft, RaftError, UnusableSnapshot, find_snapshot};
+use crate::proposer::{Backlog, Pace, Proposer, Urgency};
+use crate::raft::{Beginning, Leader, Member, Raft, RaftError, UnusableSnapshot, find_snapshot};
 use crate::replica::{Applied, Replica};
 use crate::state::State;
-use crate::time::LeaderClock;
+use crate::time::LeaderTime;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -119,6 +120,12 @@ pub struct Status {
     pub health: Health,
     /// Whether this node leads.
     pub leads: bool,
+    /// Who leads, if this node knows.
+    pub leader: Option<NodeId>,
+    /// In which term.
+    pub term: u64,
+    /// The members of the cluster.
+    pub members: Vec<Member>,
     /// The index of the last batch that was applied.
     pub applied: u64,
     /// What waits to be committed.
@@ -161,7 +168,7 @@ impl Cluster {
         config: Config,
         seams: Seams,
         sink: Box<dyn Applied>,
-        _frames: Arc<dyn FrameSink>,
+        frames: Arc<dyn FrameSink>,
     ) -> Result<Cluster, OpenError> {
         let mut seed = [0; 32];
         seams.entropy.fill(&mut seed);
@@ -173,19 +180,42 @@ impl Cluster {
         let (state, place) = find_snapshot(&*disk)?.split();
         let projection = Projection::open(disk.clone(), config.cdr_file_len).await?;
         let proposer = Proposer::new(clock.clone(), config.pace, config.node);
-        let replica = Replica::new(config.node, state, sink, proposer.clone(), projection.clone());
+        let replica =
+            Replica::new(config.node, clock.clone(), state, sink, proposer.clone(), projection.clone());
         let replica = Arc::new(replica);
         let nonce = chance.next_u64();
-        let raft =
-            Raft::start(config.node, log.clone(), disk, seams.spawn.clone(), chance, replica.clone(), place)
-                .await?;
-        let sender = seams.spawn.spawn(
-            "proposer",
-            Box::pin(send(proposer.clone(), raft.clone(), replica.clone(), seams.clone())),
-        );
+        if let Some(links) = &seams.frames {
+            let others: Vec<_> = config.peers.iter().filter(|it| it.node != config.node.0).copied().collect();
+            links.set_peers(&others);
+        }
+        let raft = Raft::start(Beginning {
+            node: config.node,
+            peers: config.peers,
+            joins: config.joins,
+            detect: config.detect,
+            log: log.clone(),
+            seams: seams.clone(),
+            chance,
+            replica: replica.clone(),
+            place,
+        })
+        .await?;
+        let outbox = Outbox {
+            proposer: proposer.clone(),
+            raft: raft.clone(),
+            replica: replica.clone(),
+            time: Arc::new(LeaderTime::new(clock)),
+            seams: seams.clone(),
+        };
+        let mut tasks = vec![seams.spawn.spawn("proposer", Box::pin(outbox.clone().run()))];
+        if let Some(links) = seams.frames.clone() {
+            let dispatch = Dispatch::new(links, outbox.clone(), frames);
+            tasks.push(seams.spawn.spawn("links", Box::pin(dispatch.run())));
+        }
+        tasks.push(seams.spawn.spawn("leader", Box::pin(outbox.follow())));
         let boot = Command::Boot(Boot { nonce, name: config.name, homes: config.homes });
         let Some(Outcome::Booted(booted)) = proposer.ask(boot).await else {
-            sender.abort();
+            tasks.iter().for_each(|task| task.abort());
             return Err(OpenError::Fenced(config.node));
         };
         tracing::info!(node = %config.node, incarnation = booted.incarnation.0, "part of the cluster");
@@ -197,7 +227,7 @@ impl Cluster {
             replica,
             proposer,
             projection,
-            tasks: Mutex::new(vec![sender]),
+            tasks: Mutex::new(tasks),
             snapshot_every: config.snapshot_every,
             snapshot_at: AtomicU64::new(0),
             failed: Mutex::new(None),
@@ -297,9 +327,17 @@ impl Cluster {
 
     /// What the membership is doing.
     pub fn status(&self) -> Status {
+        let (leader, term) = self.shared.raft.leader();
         Status {
             health: self.health(),
-            leads: self.shared.raft.leads(),
+            leads: leader == Leader::Me,
+            leader: match leader {
+                Leader::Me => Some(self.shared.node),
+                Leader::Other(node) => Some(node),
+                Leader::Unknown => None,
+            },
+            term,
+            members: self.shared.raft.members(),
             applied: self.shared.replica.applied(),
             backlog: self.shared.proposer.backlog(),
             syncs: self.shared.log.syncs().sample(),
@@ -331,30 +369,6 @@ impl Cluster {
         }
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
         self.shared.raft.stop().await;
-    }
-}
-
-/// Sends batches when they are due.
-async fn send(proposer: Proposer, raft: Raft, replica: Arc<Replica>, seams: Seams) {
-    let mut clock = LeaderClock::new(replica.read(State::time), seams.clock.now(), seams.clock.wall());
-    loop {
-        let now = seams.clock.now();
-        match proposer.next(now, || clock.stamp(now, seams.clock.wall())) {
-            Step::Send(stamped) => {
-                if raft.submit(stamped).await.is_err() {
-                    // Upkeep sees it too and says why.
-                    return;
-                }
-            }
-            Step::Wait(until) => {
-                tokio::select! {
-                    biased;
-                    () = proposer.woken() => {}
-                    () = seams.spawn.sleep_until(until) => {}
-                }
-            }
-            Step::Idle => proposer.woken().await,
-        }
     }
 }
 

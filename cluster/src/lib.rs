@@ -13,6 +13,7 @@ pub mod command;
 mod dispatch;
 pub mod link;
 pub mod log;
+mod outbox;
 mod projection;
 mod proposer;
 mod raft;
@@ -25,6 +26,6 @@ pub use command::{Batch, Boot, Booted, Command, Held, Outcome, Stamped, Verdict}
 pub use dispatch::FrameSink;
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
-pub use raft::{RaftError, Stopped, UnusableSnapshot};
+pub use raft::{Member, RaftError, Stopped, UnusableSnapshot};
 pub use replica::Applied;
 pub use state::{Delta, State, Usage};

@@ -107,8 +107,8 @@ struct UnderWay {
 
 /// What the sender of batches does next.
 pub(crate) enum Step {
-    /// Hand this to the leader.
-    Send(Arc<Stamped>),
+    /// Hand this to the leader; whether it was sent before, and so its time is old.
+    Send(Arc<Stamped>, bool),
     /// Look again then, or when woken.
     Wait(Instant),
     /// Look again when woken.
@@ -190,7 +190,7 @@ impl Proposer {
             }
             under_way.resends = (under_way.resends + 1).min(4);
             under_way.resend_at = now + pace.resend * (1 << under_way.resends);
-            return Step::Send(under_way.stamped.clone());
+            return Step::Send(under_way.stamped.clone(), true);
         }
         if stream.open.is_empty() {
             return Step::Idle;
@@ -204,7 +204,25 @@ impl Proposer {
         if now < due && stream.sent_at != Instant::ZERO {
             return Step::Wait(due);
         }
-        Step::Send(stream.seal(now, pace, stamp()))
+        Step::Send(stream.seal(now, pace, stamp()), false)
+    }
+
+    /// The batch under way is sent again at `at`, unless it is applied before.
+    pub(crate) fn retry(&self, at: Instant) {
+        let mut stream = self.lock();
+        let Some(under_way) = stream.under_way.as_mut().filter(|it| it.resend_at > at) else { return };
+        under_way.resend_at = at;
+        drop(stream);
+        self.shared.wake.notify_one();
+    }
+
+    /// The same, if the batch under way is this one.
+    pub(crate) fn refused(&self, incarnation: Incarnation, seq: u64, at: Instant) {
+        let is_under_way =
+            |it: &UnderWay| (it.stamped.batch.incarnation, it.stamped.batch.seq) == (incarnation, seq);
+        if self.lock().under_way.as_ref().is_some_and(is_under_way) {
+            self.retry(at);
+        }
     }
 
     /// Takes the verdict on a batch of this node's. Gives the outcomes that were not asked for personally, or
@@ -383,7 +401,7 @@ mod tests {
 
     fn sent(proposer: &Proposer, now: Instant) -> Option<Arc<Stamped>> {
         match proposer.next(now, || ClusterTime(5)) {
-            Step::Send(stamped) => Some(stamped),
+            Step::Send(stamped, _) => Some(stamped),
             Step::Wait(_) | Step::Idle => None,
         }
     }

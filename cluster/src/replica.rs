@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use call::NodeId;
+use env::Clock;
+use machine::{ClusterTime, Instant};
 
 use crate::command::{Batch, Command, Outcome, Stamped, Verdict};
 use crate::projection::Projection;
@@ -35,6 +37,9 @@ pub(crate) struct Replica {
     /// Whether this process has booted: what is applied before is history.
     live: AtomicBool,
     applied: AtomicU64,
+    clock: Arc<dyn Clock>,
+    /// The time on the last batch, and when it was applied.
+    heard: Mutex<(ClusterTime, Instant)>,
 }
 
 struct Audience {
@@ -46,13 +51,17 @@ struct Audience {
 impl Replica {
     pub(crate) fn new(
         node: NodeId,
+        clock: Arc<dyn Clock>,
         state: State,
         sink: Box<dyn Applied>,
         proposer: Proposer,
         projection: Arc<Projection>,
     ) -> Replica {
+        let heard = Mutex::new((state.time(), clock.now()));
         Replica {
             node,
+            clock,
+            heard,
             state: Mutex::new(state),
             audience: Mutex::new(Audience { sink, deltas: Vec::new() }),
             proposer,
@@ -77,6 +86,19 @@ impl Replica {
         self.applied.load(Ordering::Relaxed)
     }
 
+    /// The cluster's time on the last batch that was applied, and when it was.
+    pub(crate) fn heard(&self) -> (ClusterTime, Instant) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, time: ClusterTime) {
+        let now = self.clock.now();
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if time > heard.0 {
+            *heard = (time, now);
+        }
+    }
+
     /// Applies a committed batch and tells everyone.
     pub(crate) fn apply(&self, index: u64, stamped: &Stamped) {
         let mut audience = self.audience.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +110,7 @@ impl Replica {
             state.apply(stamped, deltas)
         };
         self.applied.store(index, Ordering::Relaxed);
+        self.hear(stamped.time);
         let batch = &stamped.batch;
         if batch.node == self.node && !self.live.load(Ordering::Relaxed) {
             self.wake_up(batch, &verdict);

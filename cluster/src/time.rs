@@ -1,7 +1,44 @@
 //! The leader's clock: cluster time goes on from the last committed batch by the leader's own monotonic
 //! clock, drawn towards civil time by at most 5 %, never stepped.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use env::Clock;
 use machine::{ClusterTime, Instant, WallTime};
+
+/// The clock of whoever leads. A new leader's goes on from the last committed batch by what has passed since
+/// this node applied it.
+pub(crate) struct LeaderTime {
+    clock: Arc<dyn Clock>,
+    /// For which term it was made.
+    leading: Mutex<Option<(u64, LeaderClock)>>,
+}
+
+impl LeaderTime {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> LeaderTime {
+        LeaderTime { clock, leading: Mutex::new(None) }
+    }
+
+    /// The time now, for the leader of `term`. `heard` is the time on the last batch that was applied, and
+    /// when it was.
+    pub(crate) fn stamp(&self, term: u64, heard: (ClusterTime, Instant)) -> ClusterTime {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let mut leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *leading {
+            Some((of, clock)) if *of == term => {
+                clock.catch_up(heard);
+                clock.stamp(now, wall)
+            }
+            stale => {
+                let mut clock = LeaderClock::new(heard.0, heard.1, wall);
+                let time = clock.stamp(now, wall);
+                *stale = Some((term, clock));
+                time
+            }
+        }
+    }
+}
 
 /// Stamps batches.
 #[derive(Debug)]
@@ -23,13 +60,24 @@ impl LeaderClock {
 
     /// The cluster's time now. Never goes back.
     pub(crate) fn stamp(&mut self, now: Instant, wall: WallTime) -> ClusterTime {
-        let elapsed_us = now.since(self.anchored_at).as_micros() as u64;
-        let time = ClusterTime(self.anchor.0 + elapsed_us * self.permille / 1_000_000);
-        if elapsed_us >= STEER_EVERY_US {
+        let time = self.at(now);
+        if now.since(self.anchored_at) >= STEER_EVERY {
             (self.anchor, self.anchored_at) = (time, now);
             self.steer(wall);
         }
         time
+    }
+
+    /// What the leaders before this one committed may be applied only after the election.
+    fn catch_up(&mut self, (time, at): (ClusterTime, Instant)) {
+        if time > self.at(at) {
+            (self.anchor, self.anchored_at) = (time, at);
+        }
+    }
+
+    fn at(&self, now: Instant) -> ClusterTime {
+        let elapsed_us = now.since(self.anchored_at).as_micros() as u64;
+        ClusterTime(self.anchor.0 + elapsed_us * self.permille / 1_000_000)
     }
 
     fn steer(&mut self, wall: WallTime) {
@@ -44,12 +92,10 @@ fn civil(wall: WallTime) -> u64 {
     u64::try_from(wall.0).unwrap_or(0)
 }
 
-const STEER_EVERY_US: u64 = 1_000_000;
+const STEER_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(ms: u64) -> Instant {
@@ -70,6 +116,33 @@ mod tests {
             let later = clock.stamp(at(10_000), WallTime(wall + 10_000));
             assert_eq!(later, ClusterTime(1_000_000 + 10 * permille));
         }
+    }
+
+    /// A clock that tests turn.
+    struct Hand(Mutex<(Instant, WallTime)>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Instant {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        }
+
+        fn wall(&self) -> WallTime {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        }
+    }
+
+    #[test]
+    fn a_new_leader_goes_on_from_the_last_batch_by_what_has_passed_since() {
+        // This node's civil time lags by an hour; it may only slow the cluster's time by 5 %.
+        let hand = Arc::new(Hand(Mutex::new((at(9_000), WallTime(1_000_000)))));
+        let time = LeaderTime::new(hand.clone());
+        let last = (ClusterTime(4_600_000), at(8_000));
+        assert_eq!(time.stamp(7, last), ClusterTime(4_600_950));
+        // A batch of the leader before, which comes to light only now, is later than that.
+        *hand.0.lock().unwrap_or_else(PoisonError::into_inner) = (at(9_100), WallTime(1_000_100));
+        assert_eq!(time.stamp(7, (ClusterTime(4_602_000), at(9_000))), ClusterTime(4_602_095));
+        // Another term begins anew from what was heard, not from this node's own clock.
+        assert_eq!(time.stamp(9, (ClusterTime(4_601_500), at(9_100))), ClusterTime(4_601_500));
     }
 
     #[test]

@@ -3,31 +3,46 @@
 //! `enable_leader_restore` is off: a restarted leader that skips its election may have lost entries that it
 //! had sent before its own write, and would write others at their indexes.
 
+mod desk;
+mod exchange;
+mod frame;
 mod machine;
 mod network;
+mod pipeline;
 mod runtime;
 mod store;
 mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
-use call::NodeId;
-use env::{Disk, Spawn};
+use call::{Incarnation, NodeId};
+use env::{Disk, Peer, Purpose};
 use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use openraft::raft::ClientWriteResult;
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use thiserror::Error;
 
-use crate::command::Stamped;
+use crate::cluster::Seams;
+use crate::command::{Batch, Stamped};
 use crate::log::{Log, LogError};
 use crate::replica::Replica;
 use crate::state::State;
+use exchange::Exchange;
+use frame::{Answer, Frame, Request};
 use machine::{Machine, newest};
+use network::Network;
 use runtime::Ambient;
 use store::Store;
-use types::{Entry, TypeConfig};
+use types::{Entry, Told, TypeConfig};
 
+pub(crate) use desk::Desk;
 pub use machine::UnusableSnapshot;
 
 /// Why consensus can't begin.
@@ -75,62 +90,220 @@ pub(crate) fn find_snapshot(disk: &dyn Disk) -> Result<Found, UnusableSnapshot> 
 pub(crate) struct Raft {
     raft: openraft::Raft<TypeConfig, Machine>,
     ambient: Arc<Ambient>,
-    node: u64,
+    exchange: Arc<Exchange>,
+    server: ServerMetrics,
+    node: NodeId,
+}
+
+type ServerMetrics = WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
+
+/// What a node begins with.
+pub(crate) struct Beginning {
+    pub(crate) node: NodeId,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) joins: bool,
+    pub(crate) detect: Duration,
+    pub(crate) log: Log,
+    pub(crate) seams: Seams,
+    pub(crate) chance: ::machine::Rng,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) place: Place,
+}
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leader {
+    /// This node.
+    Me,
+    /// Another.
+    Other(NodeId),
+    /// Nobody that this node knows of.
+    Unknown,
+}
+
+/// A frame that is for others than Raft itself.
+pub(crate) enum Received {
+    /// Commands of another node.
+    Proposed(Arc<Stamped>),
+    /// This node's batch of that number did not reach the log.
+    Refused(Incarnation, u64),
 }
 
 impl Raft {
-    /// Begins: what is committed is applied, then this node stands for election.
-    pub(crate) async fn start(
-        node: NodeId,
-        log: Log,
-        disk: Arc<dyn Disk>,
-        spawn: Arc<dyn Spawn>,
-        chance: ::machine::Rng,
-        replica: Arc<Replica>,
-        place: Place,
-    ) -> Result<Raft, RaftError> {
-        let ambient = Ambient::new(spawn, chance);
-        let config = Config {
-            cluster_name: "banyan".to_owned(),
-            heartbeat_interval: 500,
-            election_timeout_min: 1500,
-            election_timeout_max: 3000,
-            enable_pre_vote: Some(true),
-            enable_leader_restore: Some(false),
-            // Snapshots are asked for by the log's length in bytes.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 1000,
-            ..Config::default()
-        };
-        let config = Arc::new(config.validate().map_err(|error| RaftError::Stopped(Stopped::new(&error)))?);
-        let machine = Machine::new(replica, disk, place.0);
-        let started = openraft::Raft::new(node.0, config, network::Alone, Store::new(log), machine);
+    /// Begins: what is committed is applied, then a sole voter stands for election; others wait for each
+    /// other.
+    pub(crate) async fn start(begin: Beginning) -> Result<Raft, RaftError> {
+        let Beginning { node, peers, joins, detect, log, seams, mut chance, replica, place } = begin;
+        let first_ticket = chance.next_u64();
+        let ambient = Ambient::new(seams.spawn.clone(), chance);
+        let detect = if seams.frames.is_some() { detect } else { ALONE };
+        let config = config(detect).validate();
+        let config = Arc::new(config.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?);
+        let (clock, spawn) = (seams.clock.clone(), seams.spawn.clone());
+        let exchange = Exchange::new(seams.frames, clock, spawn, first_ticket);
+        let network = Network { exchange: exchange.clone(), patience: detect };
+        let machine = Machine::new(replica, seams.disk, place.0);
+        let started = openraft::Raft::new(node.0, config, network, Store::new(log), machine);
         let raft = ambient.scope(started).await.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?;
-        let raft = Raft { raft, ambient, node: node.0 };
-        raft.stand().await.map_err(RaftError::Stopped)?;
+        let server = raft.server_metrics();
+        let raft = Raft { raft, ambient, exchange, server, node };
+        raft.stand(&peers, joins).await.map_err(RaftError::Stopped)?;
         Ok(raft)
     }
 
-    /// A sole voter need not wait for anybody: it stands for election at once.
-    async fn stand(&self) -> Result<(), Stopped> {
+    /// Founds the cluster, if that is this node's part. A sole voter need not wait for anybody: it stands for
+    /// election at once.
+    async fn stand(&self, peers: &[Peer], joins: bool) -> Result<(), Stopped> {
         let stopped = |error: &dyn std::fmt::Display| Stopped::new(&error.to_string());
+        let own = Peer { node: self.node.0, at: std::net::SocketAddr::from(([0; 4], 0)) };
+        let founder = peers.iter().min().unwrap_or(&own);
         let begin = async {
-            if self.raft.is_initialized().await.map_err(|error| stopped(&error))? {
-                self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
-            } else {
-                let members = BTreeSet::from([self.node]);
+            let is_initialized = self.raft.is_initialized().await.map_err(|error| stopped(&error))?;
+            let known = self.raft.with_raft_state(|state| {
+                state.membership_state.effective().voter_ids().collect::<BTreeSet<_>>()
+            });
+            let mut voters = known.await.map_err(|error| stopped(&error))?;
+            if !is_initialized && !joins && founder.node == self.node.0 {
+                let mut members: BTreeMap<_, _> =
+                    peers.iter().map(|peer| (peer.node, types::Place { at: Some(peer.at) })).collect();
+                members.entry(self.node.0).or_insert(types::Place { at: None });
+                voters = members.keys().copied().collect();
                 self.raft.initialize(members).await.map_err(|error| stopped(&error))?;
+            } else if is_initialized && voters == BTreeSet::from([self.node.0]) {
+                self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
+            }
+            if voters != BTreeSet::from([self.node.0]) {
+                return Ok(());
             }
             let wait = self.raft.wait(Some(ELECTION_MAX));
-            wait.state(ServerState::Leader, "the sole voter leads").await.map_err(|error| stopped(&error))
+            let led = wait.state(ServerState::Leader, "the sole voter leads").await;
+            led.map(drop).map_err(|error| stopped(&error))
         };
-        self.ambient.scope(begin).await.map(|_| ())
+        self.ambient.scope(begin).await
     }
 
-    /// Hands a batch to the leader. Nothing is said of its fate here: it is applied, or sent again.
-    pub(crate) async fn submit(&self, stamped: Arc<Stamped>) -> Result<(), Stopped> {
-        let written = self.raft.client_write_ff(Entry(stamped), None);
+    /// Hands a batch to the log, if this node leads; `refused` is called if it does not. Nothing is said of
+    /// its fate otherwise: it is applied, or sent again.
+    pub(crate) async fn submit(
+        &self,
+        stamped: Arc<Stamped>,
+        refused: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Stopped> {
+        let told = Told::new(|result: ClientWriteResult<TypeConfig>| {
+            if result.is_err() {
+                refused();
+            }
+        });
+        let written = self.raft.client_write_ff(Entry(stamped), Some(told));
         self.ambient.scope(written).await.map_err(|error| Stopped::new(&error))
+    }
+
+    /// Sends a batch to the node that leads; `false` if it is lost.
+    pub(crate) fn propose_to(&self, leader: NodeId, stamped: Arc<Stamped>) -> bool {
+        self.exchange.send(leader.0, Purpose::Raft, &Frame::Propose(stamped))
+    }
+
+    /// Tells a node that its batch did not reach the log.
+    pub(crate) fn refuse(&self, node: NodeId, batch: &Batch) {
+        // Lost, the node finds out by waiting.
+        self.exchange.send(node.0, Purpose::Raft, &Frame::Refused(batch.incarnation, batch.seq));
+    }
+
+    /// Who leads now, and in which term.
+    pub(crate) fn leader(&self) -> (Leader, u64) {
+        let server = self.server.borrow_watched();
+        let leader = match server.current_leader {
+            Some(leader) if leader != self.node.0 => Leader::Other(NodeId(leader)),
+            Some(_) if server.state == ServerState::Leader => Leader::Me,
+            _ => Leader::Unknown,
+        };
+        (leader, server.vote.leader_id.term)
+    }
+
+    /// Waits until another leads, or the members are others. `false` once Raft has ended.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.server.changed().await.is_ok()
+    }
+
+    /// Whom this node is to be linked with.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let server = self.server.borrow_watched();
+        let nodes = server.membership_config.membership().nodes();
+        let peer = |(id, place): (&u64, &types::Place)| Some(Peer { node: *id, at: place.at? });
+        nodes.filter_map(peer).filter(|peer| peer.node != self.node.0).collect()
+    }
+
+    /// The members, by id.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let matched = |id| metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
+        let member = |(id, place): (&u64, &types::Place)| Member {
+            node: NodeId(*id),
+            at: place.at,
+            is_voter: voters.contains(id),
+            matched: if *id == self.node.0 {
+                metrics.last_log_index
+            } else {
+                matched(*id).map(|at| at.index)
+            },
+        };
+        membership.nodes().map(member).collect()
+    }
+
+    /// Where requests of other nodes are answered.
+    pub(crate) fn desk(&self) -> Desk {
+        Desk::new(self.exchange.clone())
+    }
+
+    /// Takes a frame that came for Raft.
+    pub(crate) fn receive(
+        &self,
+        desk: &mut Desk,
+        from: NodeId,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<Received> {
+        match Frame::decode(bytes) {
+            Ok(Frame::Ask(ticket, request)) => desk.take(from.0, ticket, self.answer(request), cx),
+            Ok(Frame::Answer(ticket, answer)) => self.exchange.answered(from.0, ticket, answer),
+            Ok(Frame::Propose(stamped)) => return Some(Received::Proposed(stamped)),
+            Ok(Frame::Refused(incarnation, seq)) => return Some(Received::Refused(incarnation, seq)),
+            Err(error) => tracing::warn!(%from, %error, "a node sent what can't be read"),
+        }
+        None
+    }
+
+    /// Makes the answer to a request.
+    fn answer(&self, request: Request) -> desk::Making {
+        let raft = self.raft.clone();
+        Box::pin(async move {
+            // If Raft has stopped there is nothing to say.
+            match request {
+                Request::Append(request) => raft.append_entries(request).await.ok().map(Answer::Appended),
+                Request::Mention(request) => {
+                    let answer = raft.append_entries(request).await.ok();
+                    answer.filter(|answer| !answer.is_success()).map(Answer::Appended)
+                }
+                Request::Vote(request) => raft.vote(request).await.ok().map(Answer::Voted),
+                Request::PreVote(request) => raft.pre_vote(request).await.ok().map(Answer::Voted),
+                Request::Transfer(request) => {
+                    raft.handle_transfer_leader(request).await.ok().map(Answer::Transferred)
+                }
+            }
+        })
+    }
+
+    /// The link to a node is gone.
+    pub(crate) fn lost(&self, node: NodeId) {
+        self.exchange.lost(node.0);
+    }
+
+    /// Runs a task that may call into Raft.
+    pub(crate) async fn scope<F: Future>(&self, task: F) -> F::Output {
+        self.ambient.scope(task).await
     }
 
     /// Asks for a snapshot; the log before it goes once it is on disk.
@@ -146,16 +319,46 @@ impl Raft {
         metrics.running_state.as_ref().err().map(Stopped::new)
     }
 
-    /// Whether this node leads.
-    pub(crate) fn leads(&self) -> bool {
-        self.raft.metrics().borrow_watched().state == ServerState::Leader
-    }
-
     /// Ends; what is not committed is found again at the next start.
     pub(crate) async fn stop(&self) {
         // Whether it had stopped already makes no difference.
         let _ = self.ambient.scope(self.raft.shutdown()).await;
     }
+}
+
+/// Raft's settings: all times derive from how soon a silent node must count as dead.
+fn config(detect: Duration) -> Config {
+    let permille = |n: u64| (detect.as_millis() as u64 * n / 1000).max(n / 40);
+    Config {
+        cluster_name: "banyan".to_owned(),
+        heartbeat_interval: permille(80),
+        // Under load, entries are heartbeats enough.
+        heartbeat_min_interval: Some(permille(40)),
+        election_timeout_min: permille(200),
+        election_timeout_max: permille(320),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        // A member whose disk was wiped must not take the leader's process with it.
+        allow_log_reversion: Some(true),
+        max_payload_entries: PAYLOAD_ENTRIES_MAX,
+        // Snapshots are asked for by the log's length in bytes.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 1000,
+        ..Config::default()
+    }
+}
+
+/// A member of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// Its cluster address; a cluster of one needs none.
+    pub at: Option<SocketAddr>,
+    /// Whether it votes; others learn only.
+    pub is_voter: bool,
+    /// Up to where its log is known to be the leader's; known to the leader only.
+    pub matched: Option<u64>,
 }
 
 /// Where the state that was found stands in the log.
@@ -168,3 +371,7 @@ impl Found {
 }
 
 const ELECTION_MAX: Duration = Duration::from_secs(30);
+/// Without links there is nobody to detect: Raft's clock may tick slowly.
+const ALONE: Duration = Duration::from_secs(7);
+/// Entries in one request to a follower.
+const PAYLOAD_ENTRIES_MAX: u64 = 128;

@@ -12,7 +12,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::type_config::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::{EntryPayload, OptionalSend};
 
-use super::types::{Entry, TypeConfig, from_position, from_vote, to_position, to_vote};
+use super::types::{Entry, Place, TypeConfig, from_position, from_vote, to_position, to_vote};
 use crate::codec;
 use crate::log::{Done, Log};
 
@@ -163,7 +163,7 @@ fn waiting() -> (Done, oneshot::Receiver<io::Result<()>>) {
     (Box::new(move |result| drop(tell.send(result))), told)
 }
 
-type Payload = EntryPayload<Entry, u64, openraft::impls::EmptyNode>;
+type Payload = EntryPayload<Entry, u64, Place>;
 
 fn encode(payload: &Payload, out: &mut Vec<u8>) {
     match payload {

@@ -1,10 +1,15 @@
 //! openraft's types, and their plain forms in the log.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use openraft::impls::{EmptyNode, Vote as RaftVote};
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::impls::{BoxedErrorSource, InlineBatch, Vote as RaftVote};
+use openraft::raft::responder::Responder;
 use openraft::type_config::alias::{LeaderIdOf, LogIdOf, VoteOf};
+use openraft::vote::RaftLeaderId;
+use openraft::{EntryPayload, OptionalSend};
 use serde::{Deserialize, Serialize};
 
 use super::runtime::Runtime;
@@ -22,10 +27,53 @@ impl fmt::Display for Entry {
     }
 }
 
-openraft::declare_raft_types!(
-    /// What Raft runs on here.
-    pub TypeConfig: D = Entry, R = (), Node = EmptyNode, AsyncRuntime = Runtime
-);
+/// What the log says of a member besides its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its cluster address; a cluster of one needs none.
+    pub at: Option<SocketAddr>,
+}
+
+/// Told what became of something that was written to the log.
+pub struct Told<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Told<T> {
+    pub(super) fn new(tell: impl FnOnce(T) + Send + 'static) -> Told<T> {
+        Told(Box::new(tell))
+    }
+}
+
+impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Told<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
+
+/// What Raft runs on here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Entry;
+    type R = ();
+    type NodeId = u64;
+    type Node = Place;
+    type Term = u64;
+    type LeaderId = LeaderId<u64, u64>;
+    type Vote = RaftVote<Self::LeaderId>;
+    type Payload = EntryPayload<Entry, u64, Place>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Told<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
 
 pub(super) fn to_position(at: &LogIdOf<TypeConfig>) -> Position {
     Position { term: at.leader_id.term, node: at.leader_id.node_id, index: at.index }

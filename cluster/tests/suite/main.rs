@@ -7,5 +7,7 @@ mod golden;
 mod limits;
 mod log;
 mod membership;
+mod net;
+mod several;
 mod state;
 mod support;

@@ -149,7 +149,10 @@ fn an_audience_that_panics_ends_the_membership_with_a_reason() {
     }
     virtually(|| async {
         let world = World::new(MemDisk::default(), 10);
-        let cluster = cluster::Cluster::open(config(), world.seams.clone(), Box::new(Panics), std::sync::Arc::new(())).await.unwrap();
+        let cluster =
+            cluster::Cluster::open(config(), world.seams.clone(), Box::new(Panics), std::sync::Arc::new(()))
+                .await
+                .unwrap();
         for n in 1..=3 {
             place_call(&cluster, n).await;
         }

@@ -1,0 +1,123 @@
+//! The way of batches to the leader: this node's own, and, while it leads, those of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::NodeId;
+use machine::ClusterTime;
+
+use crate::cluster::Seams;
+use crate::command::{Batch, Stamped};
+use crate::proposer::{Proposer, Step};
+use crate::raft::{Leader, Raft};
+use crate::replica::Replica;
+use crate::time::LeaderTime;
+
+/// Takes batches to whoever leads. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    pub(crate) proposer: Proposer,
+    pub(crate) raft: Raft,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) time: Arc<LeaderTime>,
+    pub(crate) seams: Seams,
+}
+
+impl Outbox {
+    /// Sends this node's batches when they are due, for as long as Raft runs.
+    pub(crate) async fn run(self) {
+        let clock = self.seams.clock.clone();
+        loop {
+            let (leader, term) = self.raft.leader();
+            let stamp = || match leader {
+                Leader::Me => self.time.stamp(term, self.replica.heard()),
+                Leader::Other(_) | Leader::Unknown => ClusterTime(0),
+            };
+            match self.proposer.next(clock.now(), stamp) {
+                Step::Send(stamped, again) => {
+                    let stamped = if again { restamp(stamped, stamp()) } else { stamped };
+                    if !self.hand_over(leader, stamped).await {
+                        // Upkeep sees it too and says why.
+                        return;
+                    }
+                }
+                Step::Wait(until) => {
+                    tokio::select! {
+                        biased;
+                        () = self.proposer.woken() => {}
+                        () = self.seams.spawn.sleep_until(until) => {}
+                    }
+                }
+                Step::Idle => self.proposer.woken().await,
+            }
+        }
+    }
+
+    /// Gives a batch of this node's to the leader; `false` once Raft has stopped.
+    async fn hand_over(&self, leader: Leader, stamped: Arc<Stamped>) -> bool {
+        let (incarnation, seq) = (stamped.batch.incarnation, stamped.batch.seq);
+        match leader {
+            Leader::Me => {
+                let (proposer, clock) = (self.proposer.clone(), self.seams.clock.clone());
+                // A leader is not writable from its very first moment on.
+                let refused = move || proposer.refused(incarnation, seq, clock.now() + REFUSED);
+                self.raft.submit(stamped, refused).await.is_ok()
+            }
+            Leader::Other(leader) => {
+                // Lost, it is sent again when the link is back, another leads, or time is up.
+                self.raft.propose_to(leader, stamped);
+                true
+            }
+            // Sent again as soon as somebody leads.
+            Leader::Unknown => true,
+        }
+    }
+
+    /// Takes a batch of another node's into the log, if this node leads.
+    pub(crate) async fn take(&self, from: NodeId, mut stamped: Arc<Stamped>) {
+        let (Leader::Me, term) = self.raft.leader() else {
+            return self.raft.refuse(from, &stamped.batch);
+        };
+        let (raft, batch) = (self.raft.clone(), Batch { commands: Vec::new(), ..stamped.batch });
+        Arc::make_mut(&mut stamped).time = self.time.stamp(term, self.replica.heard());
+        // If Raft has stopped, others will lead.
+        let _ = self.raft.submit(stamped, move || raft.refuse(from, &batch)).await;
+    }
+
+    /// A batch of this node's did not reach the log.
+    pub(crate) fn refused(&self, incarnation: call::Incarnation, seq: u64) {
+        self.proposer.refused(incarnation, seq, self.seams.clock.now() + REFUSED);
+    }
+
+    /// Follows who leads and who is a member.
+    pub(crate) async fn follow(mut self) {
+        let mut known = (Leader::Unknown, 0);
+        let mut peers = Vec::new();
+        loop {
+            let leading = self.raft.leader();
+            if leading != known && leading.0 != Leader::Unknown {
+                tracing::info!(leader = ?leading.0, term = leading.1, "another term");
+                self.proposer.retry(self.seams.clock.now());
+            }
+            known = leading;
+            let members = self.raft.peers();
+            if members != peers && !members.is_empty() {
+                if let Some(frames) = &self.seams.frames {
+                    frames.set_peers(&members);
+                }
+                peers = members;
+            }
+            if !self.raft.changed().await {
+                return;
+            }
+        }
+    }
+}
+
+fn restamp(mut stamped: Arc<Stamped>, time: ClusterTime) -> Arc<Stamped> {
+    Arc::make_mut(&mut stamped).time = time;
+    stamped
+}
+
+/// When to try again what was refused: an election takes longer than this, its last moments don't.
+const REFUSED: Duration = Duration::from_millis(5);

@@ -1,0 +1,75 @@
+//! What nodes say to each other about consensus. Encoded by position behind a version byte: variants are
+//! added at the end of a new version, never reordered.
+
+use std::sync::Arc;
+
+use call::Incarnation;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+    VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use super::types::TypeConfig;
+use crate::codec::{self, DecodeError};
+use crate::command::Stamped;
+
+/// One message.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Frame {
+    /// A request; its answer carries the same ticket.
+    Ask(Ticket, Request),
+    /// An answer.
+    Answer(Ticket, Answer),
+    /// A node's commands, for whoever leads; its time is not yet the leader's.
+    Propose(Arc<Stamped>),
+    /// The receiver's batch of this number did not reach the log: the sender does not lead.
+    Refused(Incarnation, u64),
+}
+
+/// Tells requests apart. Numbers begin by chance in each life, so an answer to an earlier life fits nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ticket {
+    /// Which conversation.
+    pub(super) channel: u64,
+    /// Which request in it, from 0.
+    pub(super) number: u32,
+}
+
+/// What a node asks of another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Entries, or a heartbeat.
+    Append(AppendEntriesRequest<TypeConfig>),
+    /// The same, to be answered only if it fails: a request before it is answered anyhow.
+    Mention(AppendEntriesRequest<TypeConfig>),
+    /// A candidate asks for a vote.
+    Vote(VoteRequest<TypeConfig>),
+    /// Somebody asks whether he would get a vote.
+    PreVote(VoteRequest<TypeConfig>),
+    /// The leader wants to be succeeded.
+    Transfer(TransferLeaderRequest<TypeConfig>),
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// To entries.
+    Appended(AppendEntriesResponse<TypeConfig>),
+    /// To a candidate.
+    Voted(VoteResponse<TypeConfig>),
+    /// To the leader that wants to be succeeded.
+    Transferred(TransferLeaderResponse<TypeConfig>),
+}
+
+impl Frame {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        codec::encode(self, &mut bytes);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
+        codec::decode(bytes)
+    }
+}
