@@ -1,14 +1,16 @@
 //! Which calls live on this node, and who carries them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use ::media::PortPair;
-use call::{CallId, InviteKey};
+use call::{CallId, HomeId, InviteKey};
 use ractor::{ActorId, ActorRef};
 use trunk::Name;
 
 use crate::actor::call::Msg;
 use crate::actor::media::{self, Session};
+use crate::home::Home;
 
 /// How far a live call has come, as far as the node's bounds go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) struct Live {
     pub(crate) key: Option<InviteKey>,
     /// How far it has come.
     pub(crate) stage: Stage,
+    /// The home that its peers see.
+    pub(crate) home: Arc<Home>,
     /// The trunk or gateway that it came from.
     pub(crate) party: Name,
     /// Whether its actor failed before: it is restored once.
@@ -130,6 +134,11 @@ impl Calls {
     /// The calls that came from this trunk or gateway.
     pub(crate) fn of_party(&self, party: &Name) -> Vec<CallId> {
         self.by_id.iter().filter(|(_, live)| live.party == *party).map(|(id, _)| *id).collect()
+    }
+
+    /// The calls of a home.
+    pub(crate) fn of_home(&self, home: HomeId) -> Vec<CallId> {
+        self.by_id.iter().filter(|(_, live)| live.home.id == home).map(|(id, _)| *id).collect()
     }
 
     /// All calls, oldest first.

@@ -8,7 +8,7 @@ use call::NodeId;
 use cluster::Pace;
 use transaction::Times;
 use transport::StreamLimits;
-use trunk::Transport;
+use trunk::{Name, NameError, Transport};
 
 /// What a node is told about itself: the node file, read.
 #[derive(Clone, Debug)]
@@ -39,6 +39,25 @@ pub struct NodeConfig {
     pub pace: Pace,
     /// What strangers may take of us over streams.
     pub streams: StreamLimits,
+    /// The floating homes of the cluster: the same list in every node's file.
+    pub floating: Vec<HomeConfig>,
+}
+
+/// A home: a service address and the media that goes with it.
+#[derive(Clone, Debug)]
+pub struct HomeConfig {
+    /// Its name in the cluster.
+    pub name: Name,
+    /// Where SIP is listened for.
+    pub listen: Vec<(Transport, SocketAddr)>,
+    /// What Via and Contact say instead of the bound address.
+    pub advertise: Option<String>,
+    /// The address that RTP is bound to.
+    pub media: IpAddr,
+    /// The address that session descriptions say instead.
+    pub media_advertise: Option<IpAddr>,
+    /// The ports that RTP and RTCP use.
+    pub media_ports: RangeInclusive<u16>,
 }
 
 impl NodeConfig {
@@ -58,6 +77,22 @@ impl NodeConfig {
             times: Times::default(),
             pace: Pace::default(),
             streams: StreamLimits::default(),
+            floating: Vec::new(),
         }
+    }
+
+    /// The node's own, fixed, home.
+    ///
+    /// # Errors
+    /// The node's name can't be a home's.
+    pub fn own_home(&self) -> Result<HomeConfig, NameError> {
+        Ok(HomeConfig {
+            name: Name::new(&self.name)?,
+            listen: self.listen.clone(),
+            advertise: self.advertise.clone(),
+            media: self.media,
+            media_advertise: self.media_advertise,
+            media_ports: self.media_ports.clone(),
+        })
     }
 }

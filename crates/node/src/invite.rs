@@ -72,7 +72,8 @@ impl Shared {
         let scope = party.name().clone();
         let invite = incoming.message.to_owned();
         let arrival = Arrival { invite, flow: incoming.flow, party, strip, seed };
-        self.spawn_call(id, Some(key), scope, incoming.context.clone(), Begin::Arrival(Box::new(arrival)));
+        let begin = Begin::Arrival(Box::new(arrival));
+        self.spawn_call(id, Some(key), scope, incoming.home, incoming.context.clone(), begin);
     }
 
     /// 503 before anything is kept.

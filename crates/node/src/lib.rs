@@ -9,12 +9,14 @@
 //! decides what a call does; it carries inputs to machines and their outputs to the world.
 
 mod actor;
+mod adopt;
 mod calls;
 mod clock;
 mod config;
 pub mod disk;
 mod exposition;
 mod gate;
+mod home;
 mod invite;
 mod metrics;
 mod node;
@@ -31,7 +33,7 @@ mod wheel;
 pub mod world;
 
 pub use clock::SystemClock;
-pub use config::NodeConfig;
+pub use config::{HomeConfig, NodeConfig};
 pub use metrics::{Drop, Metrics};
 pub use node::{Node, NodeHandle, StartError};
 pub use world::World;

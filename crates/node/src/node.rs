@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use call::{CallId, Context, HomeId, Input, Phase, Secret};
+use call::{CallId, Input, Secret};
 use cluster::Health;
-use env::{Datagrams, Listener};
 use machine::Rng;
-use media::{PortPool, PortRangeError};
+use media::PortRangeError;
 use ractor::{Actor, ActorRef};
 use thiserror::Error;
 use transport::{Counters, Outbox, Streams};
 use trunk::Transport;
 
-use crate::actor::call::{Begin, Msg};
+use crate::actor::call::Msg;
 use crate::actor::supervisor::Root;
+use crate::home::Sockets;
 use crate::replica::{Opened, Replica};
 use crate::shared::{Parts, Shared};
 use crate::switch::StreamSink;
@@ -80,18 +80,10 @@ pub enum StartError {
 const TICK: Duration = Duration::from_millis(50);
 /// How often leftovers are cleared.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
-/// How many calls are rebuilt before others get their turn.
-const RESTORE_BURST: usize = 32;
 /// How often a draining node looks whether its calls have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// How long calls get to say goodbye when they are hung up by a drain.
 const GOODBYE: Duration = Duration::from_secs(4);
-
-struct Sockets {
-    datagrams: Vec<Arc<dyn Datagrams>>,
-    listeners: Vec<Box<dyn Listener>>,
-    addresses: Vec<(Transport, SocketAddr)>,
-}
 
 impl Node {
     /// Starts a node: takes its addresses, opens its log, announces itself, takes over from its former self,
@@ -100,17 +92,15 @@ impl Node {
     /// # Errors
     /// An address is taken, the disk or the log is unusable.
     pub async fn start(world: World, config: NodeConfig) -> Result<NodeHandle, StartError> {
-        let sockets = bind(&world, &config)?;
+        let own = config.own_home().map_err(StartError::Name)?;
+        let sockets = Sockets::bind(&world, &own)?;
         let mut seed = [0; 32];
         world.entropy.fill(&mut seed);
         let mut rng = Rng::seeded(seed);
-        let ports = PortPool::new(config.media_ports.clone(), config.media_rest, &mut rng)?;
         let opened = Replica::open(&world, &config, &mut rng).await?;
-        let (ear, incarnation, home) = (opened.ear.clone(), opened.incarnation, opened.home);
-        let context = context(&config, &sockets, &opened);
+        let Opened { replica: cluster, ear, homes, incarnation, secret } = opened;
         let counters = Arc::new(Counters::default());
-        let Sockets { datagrams, listeners, .. } = sockets;
-        let outbox = Arc::new(Outbox::new(datagrams.clone(), counters.clone()));
+        let outbox = Arc::new(Outbox::new(counters.clone()));
         let shared = Arc::new_cyclic(|shared| {
             let streams = Streams::new(
                 world.network.clone(),
@@ -120,16 +110,16 @@ impl Node {
                 config.streams,
                 counters.clone(),
             );
-            let cluster = opened.replica;
-            Shared::new(Parts { world, config, context, counters, outbox, streams, cluster, ports, rng })
+            let secret = Secret::new(secret);
+            Shared::new(Parts { world, config, secret, counters, outbox, streams, cluster, rng })
         });
         let (root, _) = Actor::spawn(None, Root::new(shared.clone()), ()).await?;
         shared.begin_life(root.get_cell(), incarnation);
         ear.attach(&shared);
         let node = NodeHandle { shared, root };
         node.run_background();
-        node.restore_calls(home).await;
-        node.listen(datagrams, listeners);
+        let held = homes.iter().find(|held| held.name == own.name).ok_or(StartError::NoHome)?;
+        node.shared.enter(&own, held, sockets).await?;
         node.shared.ready.store(true, Ordering::Relaxed);
         Ok(node)
     }
@@ -170,7 +160,7 @@ impl NodeHandle {
 
     /// Where SIP is listened for, ports filled in.
     pub fn addresses(&self) -> Vec<(Transport, SocketAddr)> {
-        self.shared.context().addresses.clone()
+        self.shared.homes().iter().flat_map(|home| home.context().addresses.clone()).collect()
     }
 
     /// How many calls this node carries.
@@ -180,7 +170,7 @@ impl NodeHandle {
 
     /// Ends a call; false if this node does not carry it.
     pub fn hang_up(&self, call: CallId, reason: &'static str) -> bool {
-        self.shared.tell(call, Msg::Input(Input::Hangup(reason)))
+        self.shared.tell(call, Msg::input(Input::Hangup(reason)))
     }
 
     /// All figures, in Prometheus' text format.
@@ -240,91 +230,8 @@ impl NodeHandle {
         spawn.spawn("timers", Box::pin(self.shared.wheel.clone().run(clock, sleeper, fire)));
         spawn.spawn("tick", Box::pin(tick(self.shared.clone())));
         spawn.spawn("housekeeping", Box::pin(housekeeping(self.shared.clone())));
-    }
-
-    /// Rebuilds the calls that this node carried before, ringing ones first, paced.
-    async fn restore_calls(&self, home: HomeId) {
-        let shared = &self.shared;
-        let mut records = shared.cluster.records(home);
-        records.sort_by_key(|record| matches!(record.phase, Phase::Answered { .. }));
-        let count = records.len();
-        for (index, record) in records.into_iter().enumerate() {
-            if index % RESTORE_BURST == RESTORE_BURST - 1 {
-                tokio::task::yield_now().await;
-            }
-            let (id, key) = (record.id, record.admit.key);
-            let party = record.admit.party.name().clone();
-            crate::metrics::add(&shared.metrics.restored);
-            shared.spawn_call(id, Some(key), party, shared.context(), Begin::Record(record));
-        }
-        if count > 0 {
-            tracing::info!(calls = count, "calls taken over from before the restart");
-        }
-    }
-
-    /// Listens to the world.
-    fn listen(&self, datagrams: Vec<Arc<dyn Datagrams>>, listeners: Vec<Box<dyn Listener>>) {
-        for socket in datagrams {
-            let shared = self.shared.clone();
-            let local = socket.local();
-            let task = async move {
-                let taker = shared.clone();
-                let take = move |from: SocketAddr, bytes: &[u8]| taker.datagram(local, from, bytes);
-                let gauge = shared.clone();
-                let mut junk_before = 0;
-                let done = move |count: usize| {
-                    // Junk is cheap to drop: a flood of it is no reason to refuse calls.
-                    let junk = gauge.metrics.junk();
-                    let mostly_junk = (junk - junk_before) * 2 > count as u64;
-                    junk_before = junk;
-                    gauge.batch(count >= transport::BATCH_FULL && !mostly_junk);
-                };
-                if let Err(error) = transport::receive(socket, shared.counters.clone(), take, done).await {
-                    tracing::error!(%local, %error, "a socket failed; the node is not ready any more");
-                    shared.ready.store(false, Ordering::Relaxed);
-                }
-            };
-            self.shared.world.spawn.spawn("udp", Box::pin(task));
-        }
-        self.shared.streams.serve(listeners);
-    }
-}
-
-fn bind(world: &World, config: &NodeConfig) -> Result<Sockets, StartError> {
-    let mut sockets = Sockets { datagrams: Vec::new(), listeners: Vec::new(), addresses: Vec::new() };
-    for &(transport, at) in &config.listen {
-        let failed = |error| StartError::Listen { transport, at, error };
-        let local = match transport {
-            Transport::Udp => {
-                let socket = world.network.bind(at).map_err(failed)?;
-                let local = socket.local();
-                sockets.datagrams.push(socket);
-                local
-            }
-            Transport::Tcp => {
-                let listener = world.network.listen(at).map_err(failed)?;
-                let local = listener.local();
-                sockets.listeners.push(listener);
-                local
-            }
-            Transport::Tls => return Err(StartError::TlsNotBuilt { at }),
-        };
-        sockets.addresses.push((transport, local));
-    }
-    if sockets.addresses.is_empty() { Err(StartError::NothingToListenOn) } else { Ok(sockets) }
-}
-
-fn context(config: &NodeConfig, sockets: &Sockets, opened: &Opened) -> Context {
-    Context {
-        home: opened.home,
-        epoch: opened.epoch,
-        resources: opened.replica.resources(),
-        secret: Secret::new(opened.secret),
-        domain: config.domain.as_str().into(),
-        addresses: sockets.addresses.clone(),
-        advertise: config.advertise.as_deref().map(Into::into),
-        times: config.times,
-        media: config.media_advertise.unwrap_or(config.media),
+        let streams = self.shared.streams.clone();
+        spawn.spawn("tcp sweep", Box::pin(async move { streams.sweep().await }));
     }
 }
 

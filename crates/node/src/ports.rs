@@ -3,15 +3,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ::media::PortPair;
-use call::{CallId, Context, Ports, TakePorts};
+use call::{CallId, Ports, TakePorts};
 use env::{RelayEntry, RelayKind, SideConfig};
 use machine::Instant;
 use std::net::SocketAddr;
-use trunk::Party;
+use trunk::{Party, Resources};
 
 use crate::actor::media::Session;
-use crate::lock;
+use crate::home::Home;
 use crate::metrics::add;
 use crate::shared::Shared;
 
@@ -21,6 +20,7 @@ const TRIES: usize = 16;
 /// Where one call takes its ports from.
 pub(crate) struct PortsOf<'a> {
     shared: &'a Arc<Shared>,
+    home: &'a Home,
     call: CallId,
     party: &'a Party,
     ports: RangeInclusive<u16>,
@@ -28,47 +28,32 @@ pub(crate) struct PortsOf<'a> {
 }
 
 impl<'a> PortsOf<'a> {
-    /// The ports of the caller's trunk or gateway, as far as the node has them.
+    /// The ports of the caller's trunk or gateway, as far as the home has them.
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
+        home: &'a Home,
         call: CallId,
         party: &'a Party,
-        context: &Context,
+        resources: &Resources,
         now: Instant,
     ) -> PortsOf<'a> {
-        let resources = &context.resources;
         let settings = match party {
             Party::Trunk { name, .. } => resources.trunks.get(name).map(|trunk| &trunk.settings),
             Party::Gateway { name } => resources.gateways.get(name).map(|gateway| &gateway.settings),
         };
-        let all = &shared.config.media_ports;
+        let all = &home.media_ports;
         let own = settings.and_then(|settings| settings.media.ports);
-        // `check` warns of a range that is not within the node's; such a one says nothing here.
+        // `check` warns of a range that is not within the home's; such a one says nothing here.
         let own = own.filter(|own| all.contains(&own.first) && all.contains(&own.last));
         let ports = own.map_or_else(|| all.clone(), |own| own.first..=own.last);
-        PortsOf { shared, call, party, ports, now }
-    }
-
-    fn allocate(&self, count: usize) -> Option<Vec<PortPair>> {
-        let mut pool = lock(&self.shared.ports);
-        let mut taken = Vec::with_capacity(count);
-        while taken.len() < count {
-            match pool.allocate_within(self.now, &self.ports) {
-                Some(pair) => taken.push(pair),
-                None => {
-                    taken.iter().for_each(|pair| pool.release(self.now, *pair));
-                    return None;
-                }
-            }
-        }
-        Some(taken)
+        PortsOf { shared, home, call, party, ports, now }
     }
 
     /// Binds every pair, so that what is promised in SDP can be kept; false if another program has one.
     fn install(&self, session: Session, ports: &Ports) -> bool {
         let relay = &self.shared.world.relay;
         let side = |port: u16| SideConfig {
-            local: SocketAddr::new(self.shared.config.media, port),
+            local: SocketAddr::new(self.home.media, port),
             remote: None,
             latch: None,
             sends: false,
@@ -97,7 +82,7 @@ impl<'a> PortsOf<'a> {
 impl TakePorts for PortsOf<'_> {
     fn take(&mut self, streams: usize) -> Option<Ports> {
         for _ in 0..TRIES {
-            let taken = self.allocate(streams * 2)?;
+            let taken = self.home.take_ports(self.now, streams * 2, &self.ports)?;
             let ports = Ports {
                 ingress: taken.iter().take(streams).map(|pair| pair.rtp()).collect(),
                 egress: taken.iter().skip(streams).map(|pair| pair.rtp()).collect(),
@@ -105,12 +90,12 @@ impl TakePorts for PortsOf<'_> {
             let session = self.shared.session(self.call);
             if !self.install(session, &ports) {
                 // They rest before they are tried again.
-                self.shared.release_ports(&taken);
+                self.home.release_ports(self.now, &taken);
                 continue;
             }
             self.shared.hold_ports(self.call, taken);
             let installed = (0..streams.min(16)).fold(0, |set, index| set | 1u16 << index);
-            self.shared.spawn_media(session, self.party.name(), installed);
+            self.shared.spawn_media(session, self.party.name(), self.home.media, installed);
             return Some(ports);
         }
         None

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation};
-use cluster::{Applied, Batch, Cluster, Command, Delta, Health, Outcome, Seams, Urgency};
+use cluster::{Applied, Batch, Cluster, Command, Delta, Health, Held, Outcome, Seams, Urgency};
 use env::{Disk, DiskOp, Lane};
 use futures::channel::oneshot;
 use machine::Rng;
@@ -22,8 +22,7 @@ pub(crate) struct Replica {
 pub(crate) struct Opened {
     pub(crate) replica: Replica,
     pub(crate) ear: Ear,
-    pub(crate) home: HomeId,
-    pub(crate) epoch: Epoch,
+    pub(crate) homes: Vec<Held>,
     pub(crate) incarnation: Incarnation,
     pub(crate) secret: [u8; 16],
 }
@@ -52,9 +51,8 @@ impl Replica {
         let ear = Ear::default();
         let cluster = Cluster::open(settings, seams, Box::new(ear.clone()), Arc::new(())).await?;
         let booted = cluster.booted();
-        let held = booted.homes.iter().find(|held| held.name == name).ok_or(StartError::NoHome)?;
-        let (home, epoch, incarnation) = (held.home, held.epoch, booted.incarnation);
-        Ok(Opened { replica: Replica { cluster }, ear, home, epoch, incarnation, secret })
+        let (homes, incarnation) = (booted.homes.clone(), booted.incarnation);
+        Ok(Opened { replica: Replica { cluster }, ear, homes, incarnation, secret })
     }
 
     /// The membership itself.

@@ -2,13 +2,14 @@
 //! change, never across another lock or an await.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ::media::{PortPair, PortPool};
+use ::media::PortPair;
 use bytes::Bytes;
-use call::{CallCommand, CallId, Change, Context, Epoch, Event, Flow, HomeId, Incarnation, Input};
-use call::{InviteKey, Outcome, Phase, Ports, Remains};
+use call::{CallCommand, CallId, CallRecord, Change, Context, Event, Flow, HomeId, Incarnation, Input};
+use call::{InviteKey, Outcome, Phase, Ports, Remains, Secret};
 use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
@@ -20,6 +21,7 @@ use crate::actor::media::{self, MediaActor, Session};
 use crate::actor::supervisor::PartySupervisor;
 use crate::calls::{Calls, Live, Role, Stage};
 use crate::gate::{Full, Gate, Load};
+use crate::home::{Home, Homes};
 use crate::metrics::{Metrics, add, sub};
 use crate::remains::Afterlife;
 use crate::replica::Replica;
@@ -41,14 +43,12 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) ready: AtomicBool,
     pub(crate) writable: AtomicBool,
-    home: HomeId,
-    epoch: Epoch,
-    context: Mutex<Arc<Context>>,
-    calls: Mutex<Calls>,
+    pub(crate) secret: Secret,
+    homes: Mutex<Homes>,
+    pub(crate) calls: Mutex<Calls>,
     afterlife: Mutex<Afterlife>,
     gate: Mutex<Gate>,
     rng: Mutex<Rng>,
-    pub(crate) ports: Mutex<PortPool>,
     sessions: Mutex<BTreeMap<u64, ActorRef<media::Msg>>>,
     supervisors: Mutex<BTreeMap<Name, ActorCell>>,
     root: OnceLock<ActorCell>,
@@ -61,12 +61,11 @@ pub(crate) struct Shared {
 pub(crate) struct Parts {
     pub(crate) world: World,
     pub(crate) config: NodeConfig,
-    pub(crate) context: Context,
+    pub(crate) secret: Secret,
     pub(crate) counters: Arc<Counters>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) streams: Streams,
     pub(crate) cluster: Replica,
-    pub(crate) ports: PortPool,
     pub(crate) rng: Rng,
 }
 
@@ -76,7 +75,7 @@ const REMAINS_MAX: usize = 200_000;
 impl Shared {
     /// A node that has not started.
     pub(crate) fn new(parts: Parts) -> Shared {
-        let keep = parts.context.times.give_up();
+        let keep = parts.config.times.give_up();
         Shared {
             world: parts.world,
             config: parts.config,
@@ -90,14 +89,12 @@ impl Shared {
             draining: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             writable: AtomicBool::new(true),
-            home: parts.context.home,
-            epoch: parts.context.epoch,
-            context: Mutex::new(Arc::new(parts.context)),
+            secret: parts.secret,
+            homes: Mutex::default(),
             calls: Mutex::default(),
             afterlife: Mutex::new(Afterlife::new(keep, REMAINS_MAX)),
             gate: Mutex::default(),
             rng: Mutex::new(parts.rng),
-            ports: Mutex::new(parts.ports),
             sessions: Mutex::default(),
             supervisors: Mutex::default(),
             root: OnceLock::new(),
@@ -113,15 +110,36 @@ impl Shared {
         let _ = self.incarnation.set(incarnation);
     }
 
-    /// What all calls that begin now share.
-    pub(crate) fn context(&self) -> Arc<Context> {
-        lock(&self.context).clone()
+    // Homes.
+
+    /// Takes in a home.
+    pub(crate) fn take_home(&self, home: Arc<Home>) {
+        lock(&self.homes).insert(home);
+    }
+
+    /// Gives a home up.
+    pub(crate) fn give_up_home(&self, id: HomeId) -> Option<Arc<Home>> {
+        lock(&self.homes).remove(id)
+    }
+
+    /// A home that this node holds.
+    pub(crate) fn home(&self, id: HomeId) -> Option<Arc<Home>> {
+        lock(&self.homes).get(id).cloned()
+    }
+
+    /// The home of which this is an address.
+    pub(crate) fn home_at(&self, local: SocketAddr) -> Option<Arc<Home>> {
+        lock(&self.homes).at(local).cloned()
+    }
+
+    /// All homes that this node holds.
+    pub(crate) fn homes(&self) -> Vec<Arc<Home>> {
+        lock(&self.homes).iter().cloned().collect()
     }
 
     /// New resources, for calls that begin from now on.
-    pub(crate) fn set_resources(&self, resources: Arc<Resources>) {
-        let mut context = lock(&self.context);
-        *context = Arc::new(Context { resources, ..Context::clone(&context) });
+    pub(crate) fn set_resources(&self, resources: &Arc<Resources>) {
+        lock(&self.homes).iter().for_each(|home| home.set_resources(resources.clone()));
     }
 
     // Sending.
@@ -145,13 +163,13 @@ impl Shared {
     }
 
     /// Proposes a command of a call; its outcome comes to the call's actor.
-    pub(crate) fn propose(&self, id: CallId, command: CallCommand) {
-        self.cluster.propose(id, self.home, self.epoch, command);
+    pub(crate) fn propose(&self, id: CallId, home: &Home, command: CallCommand) {
+        self.cluster.propose(id, home.id, home.epoch, command);
     }
 
     /// A command of a call was applied.
     pub(crate) fn applied(&self, id: CallId, outcome: Outcome) {
-        self.tell(id, Msg::Input(Input::Applied(outcome)));
+        self.tell(id, Msg::input(Input::Applied(outcome)));
     }
 
     /// Another process has this node's name: nothing more is said.
@@ -187,6 +205,13 @@ impl Shared {
         self.actor(id).is_some_and(|actor| actor.send_message(msg).is_ok())
     }
 
+    /// A generator of its own.
+    pub(crate) fn chance(&self) -> Rng {
+        let mut seed = [0; 32];
+        lock(&self.rng).fill(&mut seed);
+        Rng::seeded(seed)
+    }
+
     /// A new call's name, and the chance that everything random in it follows from.
     pub(crate) fn draw(&self) -> Option<(CallId, u64)> {
         let incarnation = *self.incarnation.get()?;
@@ -200,6 +225,7 @@ impl Shared {
         id: CallId,
         key: Option<InviteKey>,
         party: Name,
+        home: &Arc<Home>,
         context: Arc<Context>,
         begin: Begin,
     ) -> bool {
@@ -208,7 +234,7 @@ impl Shared {
             Begin::Record(record) if matches!(record.phase, Phase::Answered { .. }) => Stage::Answered,
             Begin::Record(_) | Begin::Arrival(_) => Stage::Setup,
         };
-        let arguments = Arguments { id, context, begin };
+        let arguments = Arguments { id, home: home.clone(), context, begin };
         let spawned =
             ActorRuntime::spawn_linked_instant(None, CallActor::new(self.clone()), arguments, supervisor);
         let Ok((actor, _)) = spawned else { return false };
@@ -218,7 +244,8 @@ impl Shared {
             Some(live) => live.actor = actor,
             None => {
                 let ports = Vec::new();
-                let live = Live { actor, media: None, key, stage, party, restored: false, ports };
+                let home = home.clone();
+                let live = Live { actor, media: None, key, stage, home, party, restored: false, ports };
                 calls.insert(id, live);
                 add(&self.metrics.calls);
             }
@@ -233,11 +260,19 @@ impl Shared {
         if let Some((_, media)) = live.media {
             let _ = media.send_message(media::Msg::Remove(live.actor.clone()));
         }
-        self.release_ports(&live.ports);
         let now = self.world.clock.now();
+        live.home.release_ports(now, &live.ports);
         if !remains.is_empty() {
             lock(&self.afterlife).insert(now, remains);
         }
+    }
+
+    /// The call is another node's: its actor goes, and nothing is said or kept.
+    pub(crate) fn abandon(&self, id: CallId) {
+        if let Some(actor) = self.actor(id) {
+            actor.stop(None);
+        }
+        self.forget(id, Vec::new());
     }
 
     /// The answer to a copy of what a call answered before it went away.
@@ -313,17 +348,23 @@ impl Shared {
     /// A call's actor anew, from its record. False if there is none.
     fn revive(self: &Arc<Shared>, id: CallId) -> bool {
         let Some(record) = self.cluster.record(id) else { return false };
-        let party = record.admit.party.name().clone();
-        let context = self.context();
-        add(&self.metrics.restored);
+        let Some(home) = self.home(record.home) else { return false };
         tracing::info!(call = %id, "call restored from its record");
-        self.spawn_call(id, Some(record.admit.key), party, context, Begin::Record(record))
+        self.rebuild(&home, record)
+    }
+
+    /// A call of a home, from what a quorum holds of it.
+    pub(crate) fn rebuild(self: &Arc<Shared>, home: &Arc<Home>, record: Arc<CallRecord>) -> bool {
+        let (id, key, party) = (record.id, record.admit.key, record.admit.party.name().clone());
+        add(&self.metrics.restored);
+        self.spawn_call(id, Some(key), party, home, home.context(), Begin::Record(record))
     }
 
     /// Gives up a call that can't be restored: its slots go, its CDR is made.
     fn release(&self, id: CallId) {
         tracing::error!(call = %id, "call released");
-        if self.cluster.record(id).is_some() {
+        let home = self.cluster.record(id).and_then(|record| self.home(record.home));
+        if let Some(home) = home {
             let end = call::End {
                 status: 500,
                 reason: "the call failed twice".to_owned(),
@@ -333,7 +374,7 @@ impl Shared {
                 egress_quality: None,
                 events: Vec::new(),
             };
-            self.propose(id, CallCommand::Change(Change::End(Box::new(end))));
+            self.propose(id, &home, CallCommand::Change(Change::End(Box::new(end))));
         }
         self.forget(id, Vec::new());
     }
@@ -342,16 +383,16 @@ impl Shared {
 
     /// The actor that controls a call's media; made when it is first needed.
     pub(crate) fn media(self: &Arc<Shared>, id: CallId) -> Option<ActorRef<media::Msg>> {
-        let (party, known) = {
+        let (party, at, known) = {
             let mut calls = lock(&self.calls);
             let live = calls.get_mut(id)?;
-            (live.party.clone(), live.media.as_ref().map(|(_, actor)| actor.clone()))
+            (live.party.clone(), live.home.media, live.media.as_ref().map(|(_, actor)| actor.clone()))
         };
         if known.is_some() {
             return known;
         }
         let session = self.session(id);
-        self.spawn_media(session, &party, 0)
+        self.spawn_media(session, &party, at, 0)
     }
 
     /// A new media session's name.
@@ -359,17 +400,19 @@ impl Shared {
         Session { call, number: self.session_numbers.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// Gives a media session an actor. `installed`: the streams that the relay has already, as bits.
+    /// Gives a media session an actor. `at`: the address that its sockets are bound to. `installed`: the
+    /// streams that the relay has already, as bits.
     pub(crate) fn spawn_media(
         self: &Arc<Shared>,
         session: Session,
         party: &Name,
+        at: IpAddr,
         installed: u16,
     ) -> Option<ActorRef<media::Msg>> {
         let supervisor = self.supervisor(party)?;
         let actor = MediaActor::new(self.clone());
         let (actor, _) =
-            ActorRuntime::spawn_linked_instant(None, actor, (session, installed), supervisor).ok()?;
+            ActorRuntime::spawn_linked_instant(None, actor, (session, at, installed), supervisor).ok()?;
         if let Some(live) = lock(&self.calls).get_mut(session.call) {
             live.media = Some((session, actor.clone()));
         }
@@ -383,23 +426,25 @@ impl Shared {
     fn renew_media(self: &Arc<Shared>, id: CallId) {
         let found = {
             let mut calls = lock(&self.calls);
-            calls.get_mut(id).and_then(|live| Some((live.media.take()?.0, live.party.clone())))
+            calls
+                .get_mut(id)
+                .and_then(|live| Some((live.media.take()?.0, live.party.clone(), live.home.media)))
         };
-        if let Some((session, party)) = found {
+        if let Some((session, party, at)) = found {
             let has = |index: &u8| self.world.relay.figures(session.stream(*index)).is_some();
             let installed = (0..16u8).filter(has).fold(0, |set, index| set | 1u16 << index);
-            self.spawn_media(session, &party, installed);
+            self.spawn_media(session, &party, at, installed);
         }
     }
 
     /// The call no longer needs its media: its ports rest, and the actor that must clean up is given.
     pub(crate) fn release_media(&self, id: CallId) -> Option<ActorRef<media::Msg>> {
-        let (ports, media) = {
+        let (ports, home, media) = {
             let mut calls = lock(&self.calls);
             let live = calls.get_mut(id)?;
-            (std::mem::take(&mut live.ports), live.media.take())
+            (std::mem::take(&mut live.ports), live.home.clone(), live.media.take())
         };
-        self.release_ports(&ports);
+        home.release_ports(self.world.clock.now(), &ports);
         media.map(|(_, actor)| actor)
     }
 
@@ -425,28 +470,14 @@ impl Shared {
         !lock(&self.sessions).is_empty()
     }
 
-    /// Ports rest.
-    pub(crate) fn release_ports(&self, ports: &[PortPair]) {
-        if ports.is_empty() {
-            return;
-        }
-        let now = self.world.clock.now();
-        let mut pool = lock(&self.ports);
-        for pair in ports {
-            pool.release(now, *pair);
-        }
-    }
-
     /// Takes the very ports that a restored call had before, unless it never lost them.
     pub(crate) fn claim_ports(&self, id: CallId, ports: &Ports) {
-        if lock(&self.calls).get_mut(id).is_none_or(|live| !live.ports.is_empty()) {
-            return;
-        }
+        let mut calls = lock(&self.calls);
+        let Some(live) = calls.get_mut(id).filter(|live| live.ports.is_empty()) else { return };
+        let home = live.home.clone();
+        drop(calls);
         let pairs = ports.ingress.iter().chain(&ports.egress).filter_map(|port| PortPair::new(*port));
-        let claimed: Vec<PortPair> = {
-            let mut pool = lock(&self.ports);
-            pairs.filter(|pair| pool.claim(*pair)).collect()
-        };
+        let claimed = home.claim_ports(pairs);
         if let Some(live) = lock(&self.calls).get_mut(id) {
             live.ports = claimed;
         }
@@ -461,8 +492,9 @@ impl Shared {
 
     /// How many port pairs are free, and how many there are.
     pub(crate) fn free_ports(&self) -> (usize, usize) {
-        let pool = lock(&self.ports);
-        (pool.free(), pool.size())
+        let homes = self.homes();
+        let each = homes.iter().map(|home| home.free_ports());
+        each.fold((0, 0), |(free, size), (f, s)| (free + f, size + s))
     }
 
     // Overload.

@@ -15,6 +15,7 @@ use trunk::settings::UnsupportedMethod;
 use trunk::{Party, Transport};
 
 use crate::actor::call::Msg;
+use crate::home::Home;
 use crate::invite::Caller;
 use crate::metrics::{Drop, add};
 use crate::shared::Shared;
@@ -24,6 +25,7 @@ use crate::stateless::{ALLOW, Stateless};
 pub(crate) struct Incoming<'a> {
     pub(crate) message: Message<'a>,
     pub(crate) flow: Flow,
+    pub(crate) home: &'a Arc<Home>,
     pub(crate) context: &'a Arc<Context>,
 }
 
@@ -34,31 +36,44 @@ impl Incoming<'_> {
 }
 
 impl Shared {
-    /// A datagram came to our address `local`.
-    pub(crate) fn datagram(self: &Arc<Shared>, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
+    /// A datagram came to the address `local` of a home.
+    pub(crate) fn datagram(
+        self: &Arc<Shared>,
+        home: &Arc<Home>,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
         // CRLF keep-alives, and the empty datagrams that some send instead.
         if bytes.len() <= 4 && bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return self.metrics.dropped(Drop::KeepAlive);
         }
         let flow = Flow { transport: Transport::Udp, local, remote: from, connection: 0 };
-        self.received(flow, bytes, Framing::Datagram);
+        self.received(home, flow, bytes, Framing::Datagram);
     }
 
     /// Routes one message; gives whether its source is somebody we deal with.
-    fn received(self: &Arc<Shared>, flow: Flow, bytes: &[u8], framing: Framing) -> Standing {
-        let context = self.context();
+    fn received(
+        self: &Arc<Shared>,
+        home: &Arc<Home>,
+        flow: Flow,
+        bytes: &[u8],
+        framing: Framing,
+    ) -> Standing {
+        let context = home.context();
         match Message::parse(bytes, framing) {
             Ok(message) => {
-                let incoming = Incoming { message, flow, context: &context };
+                let incoming = Incoming { message, flow, home, context: &context };
                 if incoming.message.is_request() { self.request(&incoming) } else { self.response(&incoming) }
             }
-            Err(error) => self.broken(flow, bytes, error, &context),
+            Err(error) => self.broken(home, flow, bytes, error, &context),
         }
     }
 
     /// Bytes that are no message: answered where that is possible and the source is known.
     fn broken(
         self: &Arc<Shared>,
+        home: &Arc<Home>,
         flow: Flow,
         bytes: &[u8],
         error: ParseError,
@@ -71,7 +86,7 @@ impl Shared {
         let reading = verdict::unreadable(bytes, error);
         match (reading.message, reading.verdict) {
             (Some(message), Verdict::Reject(reject)) => {
-                let incoming = Incoming { message, flow, context };
+                let incoming = Incoming { message, flow, home, context };
                 let answer =
                     incoming.stateless().verdict(&incoming.message, &reject, &verdict::Rules::default());
                 self.refuse(&incoming, reject.status, answer);
@@ -238,7 +253,7 @@ impl Shared {
         let message = incoming.message.to_owned();
         let input = Input::Received { message, flow: incoming.flow };
         // An actor that just failed: the peer retransmits, and the restored one answers.
-        let _ = actor.send_message(Msg::Input(input));
+        let _ = actor.send_message(Msg::input(input));
     }
 
     /// Sends an answer that keeps nothing.
@@ -271,13 +286,15 @@ pub(crate) struct StreamSink(pub(crate) std::sync::Weak<Shared>);
 impl Sink for StreamSink {
     fn message(&self, peer: Peer, message: Bytes) -> Standing {
         let Some(shared) = self.0.upgrade() else { return Standing::Stranger };
-        shared.received(tcp(peer), &message, Framing::Stream)
+        let Some(home) = shared.home_at(peer.local) else { return Standing::Stranger };
+        shared.received(&home, tcp(peer), &message, Framing::Stream)
     }
 
     fn unframeable(&self, peer: Peer, error: ParseError, head: Bytes) {
-        if let Some(shared) = self.0.upgrade() {
-            let context = shared.context();
-            shared.broken(tcp(peer), &head, error, &context);
+        let Some(shared) = self.0.upgrade() else { return };
+        if let Some(home) = shared.home_at(peer.local) {
+            let context = home.context();
+            shared.broken(&home, tcp(peer), &head, error, &context);
         }
     }
 
@@ -301,7 +318,7 @@ impl Shared {
         let call: Option<CallId> =
             if view.is_request() { route::response(&view) } else { route::request(&view) };
         if let Some(call) = call {
-            self.tell(call, Msg::Input(Input::Unreachable(flow)));
+            self.tell(call, Msg::input(Input::Unreachable(flow)));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{Counters, lock};
 /// Where all datagrams of a node leave. `push` queues; the task of [`Outbox::run`] is woken once and runs
 /// after everything that was already ready, so that one burst leaves in one batch.
 pub struct Outbox {
-    lanes: Vec<Lane>,
+    lanes: Mutex<Vec<Lane>>,
     waker: AtomicWaker,
     counters: Arc<Counters>,
 }
@@ -30,19 +30,31 @@ struct Lane {
 const FULL: usize = 64;
 
 impl Outbox {
-    /// An outbox over `sockets`.
-    pub fn new(sockets: Vec<Arc<dyn Datagrams>>, counters: Arc<Counters>) -> Outbox {
-        let lane = |socket: Arc<dyn Datagrams>| Lane {
-            local: socket.local(),
-            socket,
-            queue: Mutex::new(Vec::with_capacity(FULL)),
-        };
-        Outbox { lanes: sockets.into_iter().map(lane).collect(), waker: AtomicWaker::new(), counters }
+    /// An outbox without sockets.
+    pub fn new(counters: Arc<Counters>) -> Outbox {
+        Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters }
+    }
+
+    /// From now on what leaves from the socket's address leaves through it.
+    pub fn add(&self, socket: Arc<dyn Datagrams>) {
+        let (local, queue) = (socket.local(), Mutex::new(Vec::with_capacity(FULL)));
+        lock(&self.lanes).push(Lane { local, socket, queue });
+    }
+
+    /// Nothing leaves from this address any more; what is queued is forgotten.
+    pub fn remove(&self, local: SocketAddr) {
+        lock(&self.lanes).retain(|lane| lane.local != local);
+    }
+
+    /// Forgets everything that is queued.
+    pub fn clear(&self) {
+        lock(&self.lanes).iter().for_each(|lane| lock(&lane.queue).clear());
     }
 
     /// Queues a datagram from our address `local`; false if no socket is bound there.
     pub fn push(&self, local: SocketAddr, to: SocketAddr, bytes: Bytes) -> bool {
-        let Some(lane) = self.lanes.iter().find(|lane| lane.local == local) else { return false };
+        let lanes = lock(&self.lanes);
+        let Some(lane) = lanes.iter().find(|lane| lane.local == local) else { return false };
         let mut queue = lock(&lane.queue);
         queue.push(Outgoing { to, bytes });
         match queue.len() {
@@ -56,7 +68,7 @@ impl Outbox {
 
     /// Hands over everything that is queued.
     pub fn flush(&self) {
-        for lane in &self.lanes {
+        for lane in lock(&self.lanes).iter() {
             let mut queue = lock(&lane.queue);
             if !queue.is_empty() {
                 self.send(lane, &mut queue);

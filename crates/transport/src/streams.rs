@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use env::{Clock, Listener, Network, Spawn, Stream};
+use env::{Clock, Listener, Network, Spawn, Stream, Task};
 use futures::future::{Either, select};
 use sip::ParseError;
 
@@ -89,14 +89,14 @@ impl Streams {
         }))
     }
 
-    /// Accepts connections from now on, and looks for slow ones.
-    pub fn serve(&self, listeners: Vec<Box<dyn Listener>>) {
-        for listener in listeners {
-            let shared = self.0.clone();
-            self.0.spawn.spawn("tcp accept", Box::pin(shared.accept(listener)));
-        }
-        let shared = self.0.clone();
-        self.0.spawn.spawn("tcp sweep", Box::pin(shared.sweep()));
+    /// Accepts connections until the task is aborted.
+    pub fn serve(&self, listener: Box<dyn Listener>) -> Box<dyn Task> {
+        self.0.spawn.spawn("tcp accept", Box::pin(self.0.clone().accept(listener)))
+    }
+
+    /// Looks for slow connections. Never ends.
+    pub async fn sweep(&self) {
+        self.0.clone().sweep().await;
     }
 
     /// Sends a message on the peer's connection if it is open, else on another one to the same address,
@@ -124,10 +124,13 @@ impl Streams {
 
     /// Closes every connection.
     pub fn close(&self) {
+        self.close_where(|_| true);
+    }
+
+    /// Closes the connections of these addresses of ours.
+    pub fn close_where(&self, is_ours: impl Fn(SocketAddr) -> bool) {
         let all = lock(&self.0.table).all();
-        for connection in all {
-            connection.close();
-        }
+        all.iter().filter(|connection| is_ours(connection.local)).for_each(|connection| connection.close());
     }
 
     fn dial(&self, peer: Peer, message: Bytes) {

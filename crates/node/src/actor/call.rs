@@ -7,20 +7,27 @@ use machine::Instant;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actor::media;
+use crate::home::Home;
 use crate::ports::PortsOf;
 use crate::shared::Shared;
 
 /// What a call's actor is told.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "ractor puts every message into a box of its own")]
 pub(crate) enum Msg {
-    /// Something happened.
-    Input(Input),
+    /// Something happened. Boxed: an idle actor has room for a message of the largest size, several times.
+    Input(Box<Input>),
     /// A deadline of the call passed.
     Due,
     /// Fails the actor: the planted panic of the supervision test.
     #[cfg(test)]
     Panic,
+}
+
+impl Msg {
+    /// Something happened.
+    pub(crate) fn input(input: Input) -> Msg {
+        Msg::Input(Box::new(input))
+    }
 }
 
 /// How a call comes to this actor.
@@ -46,6 +53,7 @@ impl CallActor {
 /// What it is given.
 pub(crate) struct Arguments {
     pub(crate) id: CallId,
+    pub(crate) home: Arc<Home>,
     pub(crate) context: Arc<Context>,
     pub(crate) begin: Begin,
 }
@@ -53,8 +61,9 @@ pub(crate) struct Arguments {
 /// The machine, and what is armed for it.
 pub(crate) struct State {
     id: CallId,
+    home: Arc<Home>,
     begin: Option<(Arc<Context>, Begin)>,
-    call: Option<Call>,
+    call: Option<Box<Call>>,
     deadline: Option<Instant>,
 }
 
@@ -64,24 +73,33 @@ impl Actor for CallActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _: ActorRef<Msg>, it: Arguments) -> Result<State, ActorProcessingErr> {
-        Ok(State { id: it.id, begin: Some((it.context, it.begin)), call: None, deadline: None })
+        Ok(State {
+            id: it.id,
+            home: it.home,
+            begin: Some((it.context, it.begin)),
+            call: None,
+            deadline: None,
+        })
     }
 
     // The machine is made here and not in `pre_start`: from here on the supervisor learns of a failure.
     async fn post_start(&self, me: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
-        state.call = state.begin.take().map(|(context, begin)| match begin {
-            Begin::Arrival(arrival) => {
-                let party = arrival.party.clone();
-                let mut ports = PortsOf::new(&self.shared, state.id, &party, &context, now);
-                Call::new(now, wall, context.clone(), state.id, *arrival, &mut ports)
-            }
-            Begin::Record(record) => {
-                if let Some(ports) = &record.admit.ports {
-                    self.shared.claim_ports(state.id, ports);
+        state.call = state.begin.take().map(|(context, begin)| {
+            Box::new(match begin {
+                Begin::Arrival(arrival) => {
+                    let party = arrival.party.clone();
+                    let mut ports =
+                        PortsOf::new(&self.shared, &state.home, state.id, &party, &context.resources, now);
+                    Call::new(now, wall, context.clone(), state.id, *arrival, &mut ports)
                 }
-                Call::restore(now, wall, context, &record)
-            }
+                Begin::Record(record) => {
+                    if let Some(ports) = &record.admit.ports {
+                        self.shared.claim_ports(state.id, ports);
+                    }
+                    Call::restore(now, wall, context, &record)
+                }
+            })
         });
         self.pump(&me, state);
         Ok(())
@@ -91,7 +109,7 @@ impl Actor for CallActor {
         let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
         if let Some(call) = &mut state.call {
             match msg {
-                Msg::Input(input) => call.handle(now, wall, input),
+                Msg::Input(input) => call.handle(now, wall, *input),
                 Msg::Due => {
                     state.deadline = None;
                     call.handle_timeout(now, wall);
@@ -118,7 +136,7 @@ impl CallActor {
         while let Some(output) = call.poll_output() {
             match output {
                 Output::Send { flow, bytes } => self.shared.send(flow, bytes),
-                Output::Propose(command) => self.shared.propose(state.id, command),
+                Output::Propose(command) => self.shared.propose(state.id, &state.home, command),
                 Output::Resolve { host, port } => self.resolve(me, host, port),
                 Output::Relay(change) => self.relay(me, state.id, change),
                 Output::Event(event) => self.shared.note(state.id, event),
@@ -143,7 +161,7 @@ impl CallActor {
         self.shared.world.spawn.spawn(
             "resolve",
             Box::pin(async move {
-                let _ = me.send_message(Msg::Input(Input::Resolved(found.await)));
+                let _ = me.send_message(Msg::input(Input::Resolved(found.await)));
             }),
         );
     }
@@ -168,6 +186,6 @@ impl CallActor {
     }
 
     fn unmeasured(&self, me: &ActorRef<Msg>) {
-        let _ = me.send_message(Msg::Input(Input::Quality { ingress: None, egress: None }));
+        let _ = me.send_message(Msg::input(Input::Quality { ingress: None, egress: None }));
     }
 }

@@ -1,6 +1,7 @@
 //! The control actor of one anchored media session: installs, changes and removes relay entries, and tells
 //! the call what the relay noticed. Packets never come here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::call::{Input, LegQuality, Side};
@@ -37,6 +38,7 @@ impl MediaActor {
 /// Which entries there are.
 pub(crate) struct State {
     session: Session,
+    local: IpAddr,
     installed: u16,
 }
 
@@ -64,15 +66,16 @@ impl Session {
 impl Actor for MediaActor {
     type Msg = Msg;
     type State = State;
-    /// The session, and the streams that the relay has already, as bits.
-    type Arguments = (Session, u16);
+    /// The session, the address that its sockets are bound to, and the streams that the relay has already,
+    /// as bits.
+    type Arguments = (Session, IpAddr, u16);
 
     async fn pre_start(
         &self,
         _: ActorRef<Msg>,
-        (session, installed): (Session, u16),
+        (session, local, installed): (Session, IpAddr, u16),
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { session, installed })
+        Ok(State { session, local, installed })
     }
 
     async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -91,8 +94,8 @@ impl Actor for MediaActor {
 impl MediaActor {
     fn set(&self, state: &mut State, index: u8, mut entry: RelayEntry) {
         // The call speaks of the address that peers see; the socket has the one that is bound.
-        entry.ingress.local.set_ip(self.shared.config.media);
-        entry.egress.local.set_ip(self.shared.config.media);
+        entry.ingress.local.set_ip(state.local);
+        entry.egress.local.set_ip(state.local);
         match self.shared.world.relay.update(state.session.stream(index), entry) {
             Ok(()) => state.installed |= 1 << (index & 0xF),
             Err(error) => {
@@ -110,7 +113,7 @@ impl MediaActor {
             RelayEvent::Heard { .. } => return,
         };
         // A call that is gone needs no news.
-        self.shared.tell(state.session.call, call::Msg::Input(input));
+        self.shared.tell(state.session.call, call::Msg::input(input));
     }
 
     fn remove(&self, state: &State, call: &ActorRef<call::Msg>) {
@@ -123,7 +126,7 @@ impl MediaActor {
             }
         }
         self.shared.media_ended(state.session);
-        let _ = call.send_message(call::Msg::Input(Input::Quality { ingress, egress }));
+        let _ = call.send_message(call::Msg::input(Input::Quality { ingress, egress }));
     }
 }
 

@@ -65,7 +65,9 @@ impl World {
             counters.clone(),
         );
         *sink.answer.lock().expect("whole") = Some(streams.clone());
-        streams.serve(vec![Box::new(Door(accepted))]);
+        streams.serve(Box::new(Door(accepted)));
+        let sweeper = streams.clone();
+        tokio::spawn(async move { sweeper.sweep().await });
         World { streams, counters, incoming, dials, heard }
     }
 

@@ -1,0 +1,108 @@
+//! Homes come and go: sockets first, then the calls, ringing ones first, then the home is listened to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ::media::PortPool;
+use call::{Context, HomeId, Phase};
+use cluster::Held;
+
+use crate::home::{Home, Sockets};
+use crate::shared::Shared;
+use crate::{HomeConfig, StartError, lock};
+
+/// How many calls are rebuilt before others get their turn.
+const RESTORE_BURST: usize = 32;
+
+impl Shared {
+    /// Takes a home in: its calls are rebuilt from what a quorum holds of them, then it is listened to.
+    ///
+    /// # Errors
+    /// Its media ports hold no pair.
+    pub(crate) async fn enter(
+        self: &Arc<Shared>,
+        config: &HomeConfig,
+        held: &Held,
+        sockets: Sockets,
+    ) -> Result<(), StartError> {
+        let mut chance = self.chance();
+        let ports = PortPool::new(config.media_ports.clone(), self.config.media_rest, &mut chance)?;
+        let context = Context {
+            home: held.home,
+            epoch: held.epoch,
+            resources: self.cluster.resources(),
+            secret: self.secret,
+            domain: self.config.domain.as_str().into(),
+            addresses: sockets.addresses.clone(),
+            advertise: config.advertise.as_deref().map(Into::into),
+            times: self.config.times,
+            media: config.media_advertise.unwrap_or(config.media),
+        };
+        let home = Arc::new(Home::new(config, context, ports));
+        sockets.datagrams.iter().for_each(|socket| self.outbox.add(socket.clone()));
+        self.take_home(home.clone());
+        self.rebuild_calls(&home).await;
+        self.listen(&home, sockets);
+        Ok(())
+    }
+
+    /// Gives a home up, without a word to anybody: whoever holds it now speaks for it.
+    pub(crate) fn leave(self: &Arc<Shared>, id: HomeId) {
+        let Some(home) = self.give_up_home(id) else { return };
+        home.deafen();
+        let addresses = home.context().addresses.clone();
+        addresses.iter().for_each(|(_, at)| self.outbox.remove(*at));
+        self.streams.close_where(|local| addresses.iter().any(|(_, at)| *at == local));
+        let calls = lock(&self.calls).of_home(id);
+        tracing::warn!(home = %home.name, calls = calls.len(), "the home is another node's now");
+        for call in calls {
+            self.abandon(call);
+        }
+    }
+
+    /// Rebuilds the calls of a home, ringing ones first, paced.
+    async fn rebuild_calls(self: &Arc<Shared>, home: &Arc<Home>) {
+        let mut records = self.cluster.records(home.id);
+        records.sort_by_key(|record| matches!(record.phase, Phase::Answered { .. }));
+        let count = records.len();
+        for (index, record) in records.into_iter().enumerate() {
+            if index % RESTORE_BURST == RESTORE_BURST - 1 {
+                tokio::task::yield_now().await;
+            }
+            self.rebuild(home, record);
+        }
+        if count > 0 {
+            tracing::info!(home = %home.name, calls = count, "calls taken over");
+        }
+    }
+
+    /// Listens to the world at a home's addresses.
+    fn listen(self: &Arc<Shared>, home: &Arc<Home>, sockets: Sockets) {
+        for socket in sockets.datagrams {
+            let (shared, home_of) = (self.clone(), home.clone());
+            let local = socket.local();
+            let task = async move {
+                let taker = shared.clone();
+                let take = move |from: SocketAddr, bytes: &[u8]| taker.datagram(&home_of, local, from, bytes);
+                let gauge = shared.clone();
+                let mut junk_before = 0;
+                let done = move |count: usize| {
+                    // Junk is cheap to drop: a flood of it is no reason to refuse calls.
+                    let junk = gauge.metrics.junk();
+                    let mostly_junk = (junk - junk_before) * 2 > count as u64;
+                    junk_before = junk;
+                    gauge.batch(count >= transport::BATCH_FULL && !mostly_junk);
+                };
+                if let Err(error) = transport::receive(socket, shared.counters.clone(), take, done).await {
+                    tracing::error!(%local, %error, "a socket failed; the node is not ready any more");
+                    shared.ready.store(false, Ordering::Relaxed);
+                }
+            };
+            home.listens(self.world.spawn.spawn("udp", Box::pin(task)));
+        }
+        for listener in sockets.listeners {
+            home.listens(self.streams.serve(listener));
+        }
+    }
+}
