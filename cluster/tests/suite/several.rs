@@ -174,3 +174,111 @@ fn commands_told_to_a_follower_are_applied_in_their_order() {
         nodes.agree().await;
     });
 }
+
+#[test]
+fn when_the_leader_dies_another_goes_on_within_half_a_second_and_what_was_committed_stays() {
+    virtually(|| async {
+        for seed in [3, 4, 5] {
+            let mut nodes = Nodes::found(seed, 3).await;
+            let (first, term) = (nodes.leader().await, nodes.node(1).status().term);
+            put(nodes.node(first), "before").await;
+            nodes.kill(first);
+            let died = tokio::time::Instant::now();
+            let survivor = first % 3 + 1;
+            put(nodes.node(survivor), "after").await;
+            // Lease and election end after 100 to 160 ms each; then three messages and three writes.
+            assert!(died.elapsed().as_millis() < 500, "{:?}", died.elapsed());
+            let second = nodes.leader().await;
+            assert!(second != first && nodes.node(second).status().term > term);
+            nodes.start(first).await;
+            nodes.agree().await;
+            assert!(has(nodes.node(first), "before") && has(nodes.node(first), "after"));
+            assert!(nodes.node(first).booted().incarnation.0 > 3);
+        }
+    });
+}
+
+#[test]
+fn a_batch_under_way_when_the_leader_dies_is_applied_once() {
+    virtually(|| async {
+        for seed in 10..18 {
+            let mut nodes = Nodes::found(seed, 3).await;
+            let leader = nodes.leader().await;
+            let follower = leader % 3 + 1;
+            let before: BTreeMap<_, _> =
+                (1..=3).map(|id| (id, nodes.node(id).read(|it| it.resources().version))).collect();
+            let asked = {
+                let cluster = nodes.node(follower).clone();
+                tokio::spawn(async move { put(&cluster, "t").await })
+            };
+            // Somewhere between the first frame and the last.
+            pause(seed % 4).await;
+            nodes.kill(leader);
+            asked.await.unwrap();
+            nodes.start(leader).await;
+            nodes.agree().await;
+            for id in 1..=3 {
+                assert_eq!(nodes.node(id).read(|it| it.resources().version), before[&id] + 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn i33_a_node_without_a_quorum_commits_nothing_and_comes_back_to_what_the_others_did() {
+    virtually(|| async {
+        for lone in 1..=3 {
+            let nodes = Nodes::found(20 + lone, 3).await;
+            nodes.leader().await;
+            nodes.net.isolate(lone);
+            let asked = {
+                let cluster = nodes.node(lone).clone();
+                tokio::spawn(async move { put(&cluster, "alone").await })
+            };
+            put(nodes.node(lone % 3 + 1), "together").await;
+            pause(3000).await;
+            assert!(!asked.is_finished() && !has(nodes.node(lone), "alone"));
+            assert!(!has(nodes.node(lone), "together"));
+            let term = nodes.node(lone % 3 + 1).status().term;
+            nodes.net.heal();
+            asked.await.unwrap();
+            nodes.agree().await;
+            // The lone node asked before it stood: it has not driven the term up.
+            assert_eq!(nodes.node(lone % 3 + 1).status().term, term);
+        }
+    });
+}
+
+#[test]
+fn i31_chaos_leaves_the_same_state_at_the_same_index_on_all() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(40, 3).await;
+        let mut rng = Rng::from_u64(41);
+        for round in 0..12 {
+            let id = rng.below(3) + 1;
+            let asked: Vec<_> = (1..=3)
+                .map(|id| {
+                    let (cluster, text) = (nodes.node(id).clone(), format!("t{round}-{id}"));
+                    tokio::spawn(async move { cluster.put(vec![trunk(&text, |_| ())]).await })
+                })
+                .collect();
+            pause(rng.below(30)).await;
+            if rng.below(2) == 0 {
+                nodes.kill(id);
+                pause(rng.below(800)).await;
+                nodes.start(id).await;
+            } else {
+                nodes.net.isolate(id);
+                pause(rng.below(1500)).await;
+                nodes.net.heal();
+            }
+            for (asker, asked) in (1..).zip(asked) {
+                // Whoever asked in a life that is over gets no answer.
+                if asker != id {
+                    asked.await.unwrap().unwrap().unwrap();
+                }
+            }
+            nodes.agree().await;
+        }
+    });
+}
