@@ -213,7 +213,7 @@ impl Cluster {
             tasks.push(seams.spawn.spawn("links", Box::pin(dispatch.run())));
         }
         tasks.push(seams.spawn.spawn("leader", Box::pin(outbox.follow())));
-        let boot = Command::Boot(Boot { nonce, name: config.name, homes: config.homes });
+        let boot = Command::Boot(Boot { nonce, name: config.name, homes: config.homes, ..Boot::default() });
         let Some(Outcome::Booted(booted)) = proposer.ask(boot).await else {
             tasks.iter().for_each(|task| task.abort());
             return Err(OpenError::Fenced(config.node));

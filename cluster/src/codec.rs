@@ -18,7 +18,7 @@ pub enum DecodeError {
     #[error("nothing to decode")]
     Empty,
     /// A version that this program does not know.
-    #[error("encoding version {0} is not known: this node's program is too old")]
+    #[error("encoding version {0} is not known: it needs another version of this program")]
     Version(u8),
     /// The bytes are no value of this version, or one that is too large.
     #[error("the bytes make no sense")]
@@ -72,7 +72,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Stamped, DecodeError> {
 }
 
 /// The version of all that is encoded.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Little-endian with variable-length integers; no value above 64 MiB.
 const CONFIG: bincode::config::Configuration<

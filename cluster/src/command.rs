@@ -3,10 +3,16 @@
 //! Encoded by position behind a version byte: variants and fields are added at the end of a new version,
 //! never reordered. `cluster/src/codec.rs` holds their golden bytes.
 
+use std::net::IpAddr;
+
 use call::{CallCommand, CallId, Epoch, HomeId, Incarnation, NodeId};
 use machine::ClusterTime;
 use serde::{Deserialize, Serialize};
-use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource};
+use thiserror::Error;
+use trunk::settings::PortRange;
+use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
+
+use crate::state::APPLY_VERSION;
 
 /// Commands of one node, in their order. Applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +38,7 @@ pub struct Stamped {
     pub batch: Batch,
 }
 
-/// One command.
+/// One command. A node that does not know a command of the log stops: none is ever skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// A process has started: its first command.
@@ -61,6 +67,49 @@ pub enum Command {
     CdrsDurable(u64),
     /// Nothing but the time.
     Tick,
+    /// A node is held dead, and its lease has ended: its homes go to others.
+    Evict {
+        /// Which node.
+        node: NodeId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// The term of the leader that decided it. In another term it is stale: that leader may have granted
+        /// the node a lease since.
+        term: u64,
+    },
+    /// The proposer is silent from now on: its homes go to others.
+    Leave,
+    /// The proposer was held dead and is not: it asks to count again.
+    Return,
+    /// The proposer has fallen silent for a home of its own, so that another can take it.
+    Yield {
+        /// Which home.
+        home: HomeId,
+        /// The epoch in which it held it.
+        epoch: Epoch,
+    },
+    /// Moves a node's homes away and lets it take none.
+    Drain {
+        /// Which node.
+        node: NodeId,
+        /// For how long.
+        until: DrainedUntil,
+    },
+    /// Lets a drained node take homes again.
+    Resume(NodeId),
+    /// Forgets a node for good.
+    Remove(NodeId),
+    /// Lets commands mean what they mean in this version.
+    RaiseVersion(u32),
+}
+
+/// How long a node takes no homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainedUntil {
+    /// Until its process is the next one: it is about to end.
+    Boot,
+    /// Until an operator says so.
+    Resume,
 }
 
 /// A process has started.
@@ -73,6 +122,43 @@ pub struct Boot {
     /// The fixed homes that it brings, by name. A home that it had and no longer names keeps its calls and
     /// its holder.
     pub homes: Vec<Name>,
+    /// The floating homes that its node file names: it may hold no others.
+    pub floating: Vec<FloatingHome>,
+    /// Where it stands.
+    pub region: Option<Name>,
+    /// The newest version of `apply` that its program knows.
+    pub supports: u32,
+}
+
+impl Default for Boot {
+    /// A nameless process of this program, without homes.
+    fn default() -> Boot {
+        Boot {
+            nonce: 0,
+            name: String::new(),
+            homes: Vec::new(),
+            floating: Vec::new(),
+            region: None,
+            supports: APPLY_VERSION,
+        }
+    }
+}
+
+/// A service address that moves between nodes: a `[[home]]` of the node file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloatingHome {
+    /// Its name.
+    pub name: Name,
+    /// Its address.
+    pub address: IpAddr,
+    /// Where it hears SIP.
+    pub sip: Vec<(Transport, u16)>,
+    /// Its RTP ports.
+    pub media_ports: PortRange,
+    /// Who may hold it; empty: all nodes.
+    pub nodes: Vec<NodeId>,
+    /// Where it is published.
+    pub region: Option<Name>,
 }
 
 /// What became of a batch.
@@ -104,6 +190,49 @@ pub enum Outcome {
     Deleted(Result<(), DeleteError>),
     /// It was applied; there is nothing to say.
     Done,
+    /// A command about nodes, homes or the version was refused; nothing changed.
+    Refused(Refused),
+}
+
+/// Why a command about nodes, homes or the version was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// No such node.
+    #[error("no node has the id {0}")]
+    UnknownNode(NodeId),
+    /// It was decided about what is no more: another life of a node, an epoch, a leader's term.
+    #[error("the cluster has changed since this was decided")]
+    Stale,
+    /// Homes must be somewhere.
+    #[error("node {0} is the last that can hold homes; resume or start another first")]
+    LastNode(NodeId),
+    /// A node that holds homes can't be forgotten.
+    #[error("node {0} still holds homes; drain it first")]
+    HoldsHomes(NodeId),
+    /// Its calls have nowhere to go.
+    #[error("no other node can take what home {} has", .0.0)]
+    NoTaker(HomeId),
+    /// Some node's program is too old for a version, or it is not above the present one.
+    #[error("the cluster can't go from version {from} to {to}: its nodes support {supported}")]
+    Version {
+        /// The present one.
+        from: u32,
+        /// The one asked for.
+        to: u32,
+        /// The newest that every node supports.
+        supported: u32,
+    },
+    /// The program of a booting node is too old for this cluster.
+    #[error("this cluster needs a program that supports version {needed}; node {node} supports {supported}")]
+    TooOld {
+        /// Which node.
+        node: NodeId,
+        /// What the cluster is at.
+        needed: u32,
+        /// What the node's program knows.
+        supported: u32,
+    },
 }
 
 /// What a process learns from its `Boot`.

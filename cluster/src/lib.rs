@@ -10,7 +10,9 @@
 mod cluster;
 pub mod codec;
 pub mod command;
+pub mod detector;
 mod dispatch;
+pub mod lease;
 pub mod link;
 pub mod log;
 mod outbox;
@@ -22,10 +24,12 @@ pub mod state;
 mod time;
 
 pub use cluster::{Cluster, Config, Health, OpenError, Seams, Status};
-pub use command::{Batch, Boot, Booted, Command, Held, Outcome, Stamped, Verdict};
+pub use command::{
+    Batch, Boot, Booted, Command, DrainedUntil, FloatingHome, Held, Outcome, Refused, Stamped, Verdict,
+};
 pub use dispatch::FrameSink;
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{Member, RaftError, Stopped, UnusableSnapshot};
 pub use replica::Applied;
-pub use state::{Delta, State, Usage};
+pub use state::{APPLY_VERSION, Delta, State, Usage};

@@ -534,7 +534,7 @@ mod tests {
     fn an_earlier_lifes_boot_that_the_log_still_brings_is_not_this_ones() {
         let clock = Arc::new(Hand::default());
         let proposer = Proposer::new(clock.clone(), Pace::default(), NodeId(1));
-        let boot = |nonce| crate::Boot { nonce, name: "a".to_owned(), homes: Vec::new() };
+        let boot = |nonce| crate::Boot { nonce, name: "a".to_owned(), ..crate::Boot::default() };
         proposer.tell(Command::Boot(boot(2)), Urgency::Urgent);
         let ours = sent(&proposer, clock.now()).expect("at once");
         let mut earlier = ours.batch.clone();

@@ -10,7 +10,7 @@ use trunk::{Kind, Name, Resource, Side, Slot};
 
 use super::digest::{self, Mixer};
 use super::{Delta, State, slots};
-use crate::command::{Batch, Command, Outcome, Stamped, Verdict};
+use crate::command::{Batch, Command, Outcome, Refused, Stamped, Verdict};
 
 impl State {
     /// Applies a batch. What changed is added to `deltas`, in order.
@@ -28,7 +28,9 @@ impl State {
 
     fn command(&mut self, batch: &Batch, command: &Command, deltas: &mut Vec<Delta>) -> Outcome {
         match command {
-            Command::Boot(boot) => Outcome::Booted(self.boot(batch.node, boot, deltas)),
+            Command::Boot(boot) => {
+                self.boot(batch.node, boot, deltas).map_or_else(Outcome::Refused, Outcome::Booted)
+            }
             Command::Call { call, home, epoch, command } => {
                 let mut step = Step { state: self, deltas, node: batch.node, call: *call, home: *home };
                 Outcome::Call(step.run(*epoch, command))
@@ -44,6 +46,16 @@ impl State {
                 Outcome::Done
             }
             Command::Tick => Outcome::Done,
+            Command::Evict { node, incarnation, term } => {
+                outcome(self.evict(*node, *incarnation, *term, deltas))
+            }
+            Command::Leave => outcome(self.bury(batch.node, deltas)),
+            Command::Return => outcome(self.revive(batch.node, deltas)),
+            Command::Yield { home, epoch } => outcome(self.yield_home(batch.node, *home, *epoch, deltas)),
+            Command::Drain { node, until } => outcome(self.drain(*node, *until, deltas)),
+            Command::Resume(node) => outcome(self.resume(*node, deltas)),
+            Command::Remove(node) => outcome(self.remove(*node, deltas)),
+            Command::RaiseVersion(to) => outcome(self.raise_version(*to)),
         }
     }
 
@@ -290,6 +302,10 @@ impl Step<'_> {
             );
         }
     }
+}
+
+fn outcome(result: Result<(), Refused>) -> Outcome {
+    result.map_or_else(Outcome::Refused, |()| Outcome::Done)
 }
 
 /// The Call-ID of the callee's leg, once it is known from a dialog.

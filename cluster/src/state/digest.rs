@@ -1,7 +1,9 @@
 //! A digest of the state that is kept up to date as it changes: the sum of one digest per key, so that the
 //! order of changes does not matter and each costs the same however large the state is.
 
-use call::{CallRecord, Phase};
+use call::{CallRecord, HomeId, NodeId, Phase};
+
+use super::{Home, Node};
 
 /// Mixes numbers and bytes into 64 bits. Not for adversaries: it finds replicas that went apart.
 pub(super) struct Mixer(u64);
@@ -59,5 +61,38 @@ pub(super) fn of_call(record: &CallRecord) -> u64 {
             }
         }
     }
+    mixer.finish()
+}
+
+/// What of a node decides where homes go.
+pub(super) fn of_node(id: NodeId, node: &Node) -> u64 {
+    let mut mixer = Mixer::new(b'n');
+    [id.0, u64::from(node.incarnation.0), node.nonce, node.since.0].into_iter().for_each(|n| mixer.number(n));
+    mixer.number(
+        u64::from(node.supports) << 8
+            | u64::from(node.alive) << 4
+            | node.drained.map_or(0, |it| it as u64 + 1),
+    );
+    node.region.iter().chain(&node.floating).for_each(|name| mixer.bytes(name.as_bytes()));
+    mixer.finish()
+}
+
+/// A home and who holds it.
+pub(super) fn of_home(id: HomeId, home: &Home) -> u64 {
+    let mut mixer = Mixer::new(b'h');
+    mixer.bytes(home.name.as_bytes());
+    let holder = home.holder.map_or(u64::MAX, |node| node.0);
+    [u64::from(id.0), holder, home.epoch.0, home.moved_at.0].into_iter().for_each(|n| mixer.number(n));
+    match home.floating() {
+        None => mixer.number(0),
+        Some(spec) => spec.nodes.iter().for_each(|node| mixer.number(node.0)),
+    }
+    mixer.finish()
+}
+
+/// What commands mean, and how many homes there were.
+pub(super) fn of_version(apply_version: u32, homes_made: u32) -> u64 {
+    let mut mixer = Mixer::new(b'v');
+    mixer.number(u64::from(apply_version) << 32 | u64::from(homes_made));
     mixer.finish()
 }

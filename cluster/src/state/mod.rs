@@ -6,8 +6,10 @@
 mod apply;
 mod cdrs;
 mod digest;
+mod homes;
 mod invites;
 mod nodes;
+mod placement;
 mod slots;
 mod snapshot;
 mod windows;
@@ -17,10 +19,15 @@ use std::sync::Arc;
 
 use call::{CallId, CallRecord, Cdr, Epoch, HomeId, Incarnation, NodeId};
 use machine::ClusterTime;
-use serde::{Deserialize, Serialize};
 use trunk::{Name, Resources, Scope, Side};
 
+pub use homes::{Home, HomeKind};
+pub use nodes::Node;
 pub use snapshot::SnapshotError;
+
+/// The newest meaning of commands that this program knows: what [`State::apply_version`] may become. A change
+/// of what a command does branches on the state's version and raises this one.
+pub const APPLY_VERSION: u32 = 1;
 
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]
@@ -36,34 +43,16 @@ pub struct State {
     windows: BTreeMap<Name, windows::Windows>,
     invites: invites::Invites,
     cdrs: cdrs::Cdrs,
-    /// Calls, CDRs, resources, nodes and windows; slots keep their own.
+    /// What commands mean. A cluster begins at 0 and rises when every node can follow.
+    apply_version: u32,
+    /// How many homes there ever were.
+    homes_made: u32,
+    /// The log's term of the entry that is being applied. Not part of what is agreed: the log is.
+    term: u64,
+    /// Calls, CDRs, resources and windows; slots keep their own.
     digest: u64,
-}
-
-/// A node of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
-    /// What the node file calls it.
-    pub name: String,
-    /// Its present life.
-    pub incarnation: Incarnation,
-    /// Drawn by that life.
-    nonce: u64,
-    /// The last batch of that life that was applied.
-    seq: u64,
-    /// CDRs up to this number are on its disk.
-    pub cdrs_durable: u64,
-}
-
-/// A service address that calls belong to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Home {
-    /// Its name.
-    pub name: Name,
-    /// Who holds it.
-    pub holder: NodeId,
-    /// How often it changed hands.
-    pub epoch: Epoch,
+    /// The digest of nodes and homes.
+    roster: u64,
 }
 
 /// What a batch changed, for metrics, CDR files and the simulation's invariants.
@@ -79,6 +68,30 @@ pub enum Delta {
     Resources(Arc<Resources>),
     /// A node booted; its homes have new epochs.
     Booted(NodeId),
+    /// A node does not count any more: it was evicted or left. What it held has moved.
+    Evicted(NodeId),
+    /// A node was drained or resumed, or returned.
+    Standing(NodeId),
+    /// A node was forgotten.
+    Removed(NodeId),
+    /// A home changed hands, with all its calls.
+    HomeMoved {
+        /// Which home.
+        home: HomeId,
+        /// Who held it.
+        from: Option<NodeId>,
+        /// Who holds it now.
+        to: Option<NodeId>,
+        /// Since when, in epochs.
+        epoch: Epoch,
+    },
+    /// A call whose home is lost belongs to another now, whose holder re-homes it.
+    Adopted {
+        /// The call, with its new home.
+        record: Arc<CallRecord>,
+        /// The home that it had.
+        from: HomeId,
+    },
 }
 
 /// How much of a trunk's or gateway's limits is in use.
@@ -169,6 +182,12 @@ impl State {
     /// The digest of the state: equal on all replicas at the same index. Kept up to date change by change;
     /// [`State::full_digest`] looks at every byte.
     pub fn digest(&self) -> u64 {
-        self.digest.wrapping_add(self.slots.digest)
+        self.digest.wrapping_add(self.kept_apart())
+    }
+
+    /// The digests of what keeps its own.
+    fn kept_apart(&self) -> u64 {
+        let version = digest::of_version(self.apply_version, self.homes_made);
+        self.slots.digest.wrapping_add(self.roster).wrapping_add(version)
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use trunk::{Name, Resources};
 
 use super::digest::{self, Mixer};
-use super::{Home, Node, State, cdrs, invites, windows};
+use super::{APPLY_VERSION, Home, Node, State, cdrs, invites, windows};
 use crate::codec;
 
 /// Why a snapshot can't be read.
@@ -23,6 +23,9 @@ pub enum SnapshotError {
     /// A version that this program does not know.
     #[error("snapshot version {0} is not known: this node's program is too old")]
     Version(u8),
+    /// Commands mean what this program does not know yet.
+    #[error("the cluster is at version {0}: this node's program is too old")]
+    ApplyVersion(u32),
     /// A chunk's CRC does not hold, or its contents make no sense.
     #[error("the snapshot is damaged at byte {0}")]
     Damaged(u64),
@@ -56,12 +59,15 @@ struct Head {
     incarnations: BTreeMap<Incarnation, NodeId>,
     windows: BTreeMap<Name, windows::Windows>,
     cdrs_made: u64,
+    apply_version: u32,
+    homes_made: u32,
     digest: u64,
 }
 
 impl State {
     /// The chunks of a snapshot of this state, made one by one as they are asked for.
     pub fn into_snapshot(self, label: Vec<u8>) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+        let digest = self.digest();
         let head = Head {
             label,
             time: self.time,
@@ -71,7 +77,9 @@ impl State {
             incarnations: self.incarnations,
             windows: self.windows,
             cdrs_made: self.cdrs.made(),
-            digest: self.digest.wrapping_add(self.slots.digest),
+            apply_version: self.apply_version,
+            homes_made: self.homes_made,
+            digest,
         };
         let finished: Vec<_> =
             self.invites.finished().map(|(at, dialog, it)| Section::Invite(at, dialog, it.clone())).collect();
@@ -113,6 +121,9 @@ impl State {
                 chunk = chunk.get(used..).unwrap_or_default();
                 match section {
                     Section::Head(head) => {
+                        if head.apply_version > APPLY_VERSION {
+                            return Err(SnapshotError::ApplyVersion(head.apply_version));
+                        }
                         digest = head.digest;
                         label = Some(state.take_head(*head));
                     }
@@ -120,7 +131,7 @@ impl State {
                     Section::Cdr(number, cdr) => state.cdrs.restore(number, cdr),
                     Section::Invite(until, dialog, it) => state.invites.restore(until, dialog, it),
                     Section::End => {
-                        state.digest = digest.wrapping_sub(state.slots.digest);
+                        state.digest = digest.wrapping_sub(state.kept_apart());
                         return match label {
                             Some(label) if chunk.is_empty() => Ok((label, state)),
                             _ => Err(damaged),
@@ -149,6 +160,8 @@ impl State {
         self.incarnations = head.incarnations;
         self.windows = head.windows;
         self.cdrs = cdrs::Cdrs::restored(head.cdrs_made);
+        (self.apply_version, self.homes_made) = (head.apply_version, head.homes_made);
+        self.roster = self.roster_again();
         head.label
     }
 
@@ -162,6 +175,13 @@ impl State {
         Some(())
     }
 
+    /// The digest of nodes and homes, made afresh.
+    fn roster_again(&self) -> u64 {
+        let nodes = self.nodes.iter().map(|(id, node)| digest::of_node(*id, node));
+        let homes = self.homes.iter().map(|(id, home)| digest::of_home(*id, home));
+        nodes.chain(homes).fold(0, u64::wrapping_add)
+    }
+
     /// Whether the parts that are kept twice agree: for tests and the simulation.
     pub fn is_consistent(&self) -> bool {
         let mut slots = super::slots::Slots::default();
@@ -171,7 +191,12 @@ impl State {
             calls = calls.wrapping_add(digest::of_call(record));
         }
         let held = self.calls.values().map(|record| record.slots.len()).sum::<usize>();
-        slots.digest == self.slots.digest && self.slots().count() == held
+        let alive = |node: &NodeId| self.nodes.get(node).is_some_and(|node| node.alive);
+        slots.digest == self.slots.digest
+            && self.slots().count() == held
+            && self.roster == self.roster_again()
+            && self.calls.values().all(|record| self.homes.contains_key(&record.home))
+            && self.homes.values().all(|home| home.holder.as_ref().is_none_or(alive))
     }
 }
 

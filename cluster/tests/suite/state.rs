@@ -225,7 +225,8 @@ fn a_process_that_was_succeeded_is_fenced_and_its_epoch_is_stale() {
 #[test]
 fn a_repeated_boot_begins_no_second_life() {
     let mut bench = bench();
-    let boot = cluster::Boot { nonce: 1, name: "a".to_owned(), homes: vec![name("a")] };
+    let boot =
+        cluster::Boot { nonce: 1, name: "a".to_owned(), homes: vec![name("a")], ..cluster::Boot::default() };
     let node = call::NodeId(1);
     let batch = Batch {
         node,

@@ -334,7 +334,8 @@ impl Bench {
     }
 
     pub fn boot(&mut self, nonce: u64) {
-        let boot = cluster::Boot { nonce, name: "a".to_owned(), homes: vec![name("a")] };
+        let boot =
+            cluster::Boot { nonce, name: "a".to_owned(), homes: vec![name("a")], ..cluster::Boot::default() };
         (self.incarnation, self.seq) = (Incarnation(0), 0);
         let stamped = self.stamped(0, vec![Command::Boot(boot)]);
         let Verdict::Applied(outcomes) = self.state.apply(&stamped, &mut self.deltas) else {

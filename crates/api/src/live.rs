@@ -62,7 +62,7 @@ fn call(node: &NodeHandle, record: &CallRecord) -> Value {
     };
     let (holder, home) = node.cluster().read(|state| {
         let home = state.home(record.home);
-        (home.map(|home| home.holder.0), home.map(|home| home.name.to_string()))
+        (home.and_then(|home| Some(home.holder?.0)), home.map(|home| home.name.to_string()))
     });
     let slots: Vec<Value> = record
         .slots
@@ -137,10 +137,10 @@ fn all_homes(node: &NodeHandle) -> Vec<Value> {
                 let calls = state.calls().filter(|record| record.home == id).count();
                 json!({
                     "name": home.name.as_str(),
-                    "holder": home.holder.0,
+                    "holder": home.holder.map(|holder| holder.0),
                     "epoch": home.epoch.0,
                     "calls": calls,
-                    "addresses": (home.holder == own).then_some(&addresses),
+                    "addresses": (home.holder == Some(own)).then_some(&addresses),
                 })
             })
             .collect()
