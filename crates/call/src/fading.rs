@@ -26,6 +26,8 @@ pub(crate) struct Fading {
     pub branch: crate::route::Branch,
     pub invite: OwnedMessage,
     pub cancel: Option<NonInviteClient>,
+    /// A 2xx came: other forks' may follow for 64·T1 (RFC 3261 §13.2.2.4).
+    pub answered: bool,
 }
 
 impl Fading {
@@ -36,7 +38,7 @@ impl Fading {
 
     /// Whether the call must live on for it.
     pub fn is_busy(&self) -> bool {
-        !self.client.is_final()
+        !self.client.is_final() || self.answered
     }
 
     /// When it wants to be called next.
@@ -122,6 +124,7 @@ impl Call {
     fn faded_answered(&mut self, now: Instant, index: usize, response: &Message<'_>, flow: Flow) {
         let Some(fading) = self.fading.get_mut(index) else { return };
         if response.status().is_some_and(|status| status < 300) {
+            fading.answered = true;
             let (invite, flow) = (fading.invite.clone(), fading.flow);
             return self.dismiss_from(now, &invite, response, flow);
         }

@@ -316,19 +316,19 @@ impl Call {
             Some(response) if response.view().status().is_some_and(|status| status < 300) => {
                 // It answered a call that is over: ACK and BYE (RFC 3261 §13.2.2.4).
                 self.dismiss_from(now, &invite, &response.view(), flow);
-                self.fade(now, Fading { client, flow, branch, invite, cancel });
+                self.fade(now, Fading { client, flow, branch, invite, cancel, answered: true });
             }
             Some(response) if client.is_final() => {
                 let ack = refusal_ack(&invite.view(), &response.view());
                 client.handle(now, ClientInput::Acknowledge(ack.clone()));
                 self.remain(&response.view(), flow, ack);
-                self.fade(now, Fading { client, flow, branch, invite, cancel });
+                self.fade(now, Fading { client, flow, branch, invite, cancel, answered: false });
             }
             _ if client.is_terminated() => {}
             // No final response yet: cancelled, it fades away on its own.
             _ => {
                 client.handle(now, ClientInput::Cancel);
-                self.fade(now, Fading { client, flow, branch, invite, cancel });
+                self.fade(now, Fading { client, flow, branch, invite, cancel, answered: false });
             }
         }
     }

@@ -35,8 +35,12 @@ struct Sim {
     waiting_since: Option<Instant>,
     /// The caller's refusal went out before its commit, which was overdue.
     told_early: bool,
-    /// The highest CSeq that we sent on a leg, and the branch that it had.
+    /// The highest CSeq that we sent on a leg, and the branch and method that it had.
     numbers: BTreeMap<String, (u32, String)>,
+    /// The final answers of this process, by Via and CSeq of what they answer.
+    finals: BTreeMap<String, u16>,
+    /// Final answers of callees that this process heard: they are owed an ACK. By Call-ID and tag.
+    heard: BTreeSet<(String, String)>,
     /// Updates committed when a request inside a dialog arrived first, by its branch.
     asked_at: BTreeMap<String, usize>,
     /// The callee whose 2xx is the committed answer, by Call-ID and tag.
@@ -62,6 +66,8 @@ impl Sim {
             waiting_since: None,
             told_early: false,
             numbers: BTreeMap::new(),
+            finals: BTreeMap::new(),
+            heard: BTreeSet::new(),
             asked_at: BTreeMap::new(),
             winner: None,
             ends_proposed: 0,
@@ -90,6 +96,12 @@ impl Sim {
         self.proposed_at.resize(self.w.proposed.len(), now);
         let waits = !self.w.proposed.is_empty();
         self.waiting_since = waits.then(|| self.waiting_since.unwrap_or(now));
+        if let Some(record) = &self.w.record
+            && let Some(tried) = record.attempts.last()
+            && matches!(record.phase, Recorded::Ringing { .. })
+        {
+            assert_eq!(record.slots, record.slots_for(tried.target), "the slots of another target");
+        }
         let ends = self.w.proposed.iter().filter(|command| name_of(command) == "End").count();
         assert!(ends <= 1, "two Ends are proposed at once");
         self.ends_proposed = self.ends_proposed.max(ends);
@@ -126,7 +138,7 @@ impl Sim {
             return;
         }
         let leg = format!("{} {tag}", sent.get("Call-ID"));
-        let branch = sent.get("Via");
+        let branch = format!("{} {method}", sent.get("Via"));
         if let Some((last, same)) = self.numbers.get(&leg) {
             assert!(number > *last || branch == *same, "CSeq {number} after {last}: {}", sent.text);
         }
@@ -150,6 +162,11 @@ impl Sim {
     }
 
     fn check_response(&mut self, sent: &Sent, status: u16, number: u32, method: &str, to_caller: bool) {
+        if status >= 200 {
+            let key = format!("{} {number} {method}", sent.get("Via"));
+            let first = *self.finals.entry(key).or_insert(status);
+            assert_eq!(first, status, "two final answers: {}", sent.text);
+        }
         let committed = self.w.committed.clone();
         let applied = |change| committed.contains(&change);
         let over = applied("End") || applied("Refuse");
@@ -193,6 +210,15 @@ impl Sim {
             let branch = line_of(&text, "Via").split("branch=").nth(1).unwrap_or_default().to_owned();
             let updates = self.count("Update");
             self.asked_at.entry(branch).or_insert(updates);
+        }
+        if from != CALLER && text.starts_with("SIP/2.0") && line_of(&text, "CSeq") == "CSeq: 1 INVITE" {
+            let call_id = line_of(&text, "Call-ID").trim_start_matches("Call-ID: ").to_owned();
+            let tag = line_of(&text, "To").rsplit_once(";tag=").map_or("", |(_, tag)| tag).to_owned();
+            // While another's answer is on its way to a quorum a fork is told to wait by silence: it comes again.
+            let confirming = self.w.proposed.iter().any(|command| name_of(command) == "Confirm");
+            if !text.starts_with("SIP/2.0 1") && !confirming {
+                self.heard.insert((call_id, tag));
+            }
         }
         self.w.receive(&from, &text);
         self.collect();
@@ -259,6 +285,8 @@ impl Sim {
                 self.excused.insert((call_id.clone(), *tag));
             }
         }
+        self.finals.clear();
+        self.heard.clear();
         self.proposed_at.clear();
         self.waiting_since = None;
         self.w.take_over_after(applied);
@@ -369,6 +397,7 @@ impl Sim {
 
     /// No more faults and no more wishes: everything is delivered and committed, time passes.
     fn settle(&mut self) {
+        let tired: Vec<_> = self.callees.values().map(Callee::is_tired).collect();
         for _ in 0..700 {
             let mut rounds = 0;
             while !(self.to_us.is_empty()
@@ -382,6 +411,25 @@ impl Sim {
                 assert!(rounds < 500, "a storm: {:?}", self.story.len());
             }
             self.tick(1);
+        }
+        if !tired.contains(&true) {
+            self.check_acknowledged();
+        }
+    }
+
+    /// Without further faults nobody whose final answer was heard had to give up for want of an ACK.
+    fn check_acknowledged(&self) {
+        for (id, callee) in &self.callees {
+            let heard = |tag: &str| self.heard.contains(&(id.clone(), tag.to_owned()));
+            for (tag, fork) in &callee.forks {
+                let excused = self.excused.contains(&(id.clone(), *tag));
+                assert!(!fork.abandoned || excused || !heard(tag), "a 2xx of {tag} got no ACK");
+            }
+            let refused = callee.refused.as_ref().is_some_and(|text| {
+                let tag = line_of(text, "To").rsplit_once(";tag=").map_or("", |(_, tag)| tag);
+                heard(tag) && self.takeovers == 0
+            });
+            assert!(!refused || callee.refusal_acked, "a refusal got no ACK");
         }
     }
 

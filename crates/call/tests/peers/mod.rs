@@ -212,7 +212,7 @@ pub struct Callee {
     pub forks: BTreeMap<&'static str, Fork>,
     /// The final refusal, if that is what it said.
     pub refused: Option<String>,
-    refusal_acked: bool,
+    pub refusal_acked: bool,
     last_provisional: Option<String>,
     pub cancelled: bool,
     /// Whether it ever said anything.
@@ -224,6 +224,8 @@ pub struct Callee {
 #[derive(Clone)]
 pub struct Fork {
     pub phase: ForkPhase,
+    /// It never got an ACK.
+    pub abandoned: bool,
     ok: String,
     age: u32,
     next_cseq: u32,
@@ -262,6 +264,12 @@ impl Callee {
         self.invite.to.to_string()
     }
 
+    /// Whether it has waited long for an ACK, or given up.
+    pub fn is_tired(&self) -> bool {
+        let waits = |fork: &Fork| fork.phase == ForkPhase::Answered && fork.age > GIVE_UP / 2;
+        self.forks.values().any(|fork| fork.abandoned || waits(fork)) || self.age > GIVE_UP
+    }
+
     /// Whether the INVITE has no final response yet.
     pub fn is_open(&self) -> bool {
         self.forks.is_empty() && self.refused.is_none()
@@ -291,6 +299,7 @@ impl Callee {
             b'2' => {
                 let fork = Fork {
                     phase: ForkPhase::Answered,
+                    abandoned: false,
                     ok: text.clone(),
                     age: 1,
                     next_cseq: 1,
@@ -457,6 +466,7 @@ impl Callee {
             // RFC 3261 §13.3.1.4: never acknowledged, so BYE.
             if let Some(fork) = self.forks.get_mut(tag) {
                 fork.phase = ForkPhase::Up;
+                fork.abandoned = true;
             }
             out.extend(self.ask(tag, "BYE", false));
         }
