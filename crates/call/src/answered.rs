@@ -57,7 +57,8 @@ impl Call {
             true => self.describe(Side::Ingress, &theirs, delayed),
             false => Ok(theirs.clone()),
         };
-        let Ok(ours) = ours else {
+        let ours = ours.ok().filter(|_| self.fits_offer(&view));
+        let Some(ours) = ours else {
             let answer = broken("the callee's session description is unusable");
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
         };
@@ -69,6 +70,19 @@ impl Call {
         self.await_commit(now);
         self.write_ok(&view);
         self.propose_confirm(now, wall, view.status().unwrap_or(200), delayed);
+    }
+
+    /// Whether the callee's description answers the offer that it got (RFC 3264 §6). Asked only where the relay goes
+    /// by both; with direct media it is the caller's business.
+    fn fits_offer(&self, response: &Message<'_>) -> bool {
+        let attempt = self.setup.as_ref().and_then(|setup| setup.attempt.as_ref());
+        let Some(attempt) = attempt.filter(|attempt| !attempt.offer.is_empty()) else { return true };
+        if self.media.ports.is_none() || !is_sdp(response) {
+            return true;
+        }
+        let offer = sdp::Session::parse(&attempt.offer);
+        let answer = sdp::Session::parse(response.body());
+        matches!((offer, answer), (Ok(offer), Ok(answer)) if sdp::check_answer(&offer, &answer).is_ok())
     }
 
     /// Makes both legs out of the winning fork.

@@ -7,6 +7,7 @@ mod ladder;
 use std::time::Duration;
 
 use ladder::*;
+use trunk::settings::MediaMode;
 
 fn delayed() -> World {
     World::with(&invite("", ""), |_, _| {})
@@ -359,4 +360,30 @@ fn an_info_is_sent_on_with_what_policy_lets_through_and_so_is_its_answer() {
     assert_eq!(sent.body(), "Signal=5\r\n");
     w.receive(CALLEE, &response(&sent, "469 Bad Info Package", "", "Recv-Info: nil\r\n", ""));
     assert_eq!(w.expect(CALLER, "SIP/2.0 469").get("Recv-Info"), "nil");
+}
+
+#[test]
+fn an_answer_that_does_not_fit_the_offer_is_nonsense_where_the_relay_goes_by_it() {
+    // RFC 3264 §6: as many m= lines as the offer has, and of its codecs. Contract: "gateway answered nonsense", 502.
+    let second_line = format!("{ANSWER}m=video 6002 RTP/AVP 31\r\n");
+    let other_codec = ANSWER.replace("RTP/AVP 8", "RTP/AVP 18");
+    let answered = |mode, answer: &str| {
+        let mut w = World::with(&invite(OFFER, ""), |trunk, _| trunk.settings.media.mode = mode);
+        let asked = ringing(&mut w);
+        w.receive(CALLEE, &response(&asked, "200 OK", "b1", CONTACT, answer));
+        w.expect_silence();
+        w.commit_all();
+        let status = w.cdrs.first().map(|cdr| cdr.sip_status);
+        (status, w.starts())
+    };
+    for answer in [&second_line, &other_codec] {
+        let (status, said) = answered(MediaMode::Anchored, answer);
+        assert_eq!(status, Some(502));
+        assert!(said.iter().any(|line| line.starts_with("SIP/2.0 502")), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("ACK")), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("BYE")), "{said:?}");
+        // The twin: media that goes directly is the peers' own business.
+        assert_eq!(answered(MediaMode::Direct, answer).0, None);
+    }
+    assert_eq!(answered(MediaMode::Anchored, ANSWER).0, None);
 }
