@@ -139,7 +139,8 @@ impl Proposer {
         self.push(Command::Call { call, home, epoch, command }, urgency, None);
     }
 
-    /// Proposes a command and waits for its outcome; `None` if this process was fenced off meanwhile.
+    /// Proposes a command and waits for its outcome; `None` if this process was fenced off meanwhile, or was so
+    /// far behind that the outcome is lost.
     pub async fn ask(&self, command: Command) -> Option<Outcome> {
         let (tell, told) = oneshot::channel();
         self.push(command, Urgency::Urgent, Some(tell));
@@ -223,6 +224,22 @@ impl Proposer {
         if self.lock().under_way.as_ref().is_some_and(is_under_way) {
             self.retry(at);
         }
+    }
+
+    /// The batch under way turns out to be applied already, if it is this one: nobody will hear its outcomes.
+    pub(crate) fn forget(&self, batch: &Batch) -> bool {
+        let mut stream = self.lock();
+        let is_this = |it: &UnderWay| {
+            (it.stamped.batch.incarnation, it.stamped.batch.seq) == (batch.incarnation, batch.seq)
+        };
+        if batch.incarnation.0 == 0 || !stream.under_way.as_ref().is_some_and(is_this) {
+            return false;
+        }
+        // Whoever asked learns it by the closed channel.
+        stream.under_way = None;
+        drop(stream);
+        self.shared.wake.notify_one();
+        true
     }
 
     /// Takes the verdict on a batch of this node's. Gives the outcomes that were not asked for personally, or

@@ -23,6 +23,18 @@ pub trait Applied: Send + 'static {
         let _ = (index, deltas);
     }
 
+    /// The state is another one, as of this index: this node was far behind, and got a snapshot. No deltas
+    /// tell of what changed in between.
+    fn replaced(&mut self, index: u64) {
+        let _ = index;
+    }
+
+    /// A batch of this node's was applied, and what came of it can't be known any more, because it reached
+    /// this node in a snapshot. The state says what is.
+    fn unknown(&mut self, batch: &Batch) {
+        let _ = batch;
+    }
+
     /// Another process has taken this node's name: it must not speak any more.
     fn fenced(&mut self) {}
 }
@@ -76,9 +88,23 @@ impl Replica {
         look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another state in place: a snapshot's.
-    pub(crate) fn replace(&self, state: State) {
+    /// Puts another state in place: a snapshot's, taken at this index.
+    pub(crate) fn replace(&self, index: u64, state: State) {
+        let mut audience = self.audience.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hear(state.time());
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.applied.store(index, Ordering::Relaxed);
+        if self.live.load(Ordering::Relaxed) {
+            self.take_over_cdrs();
+            audience.sink.replaced(index);
+        }
+        // What is under way may be in it: sent once more, it comes back as a repetition.
+        self.proposer.retry(self.clock.now());
+    }
+
+    /// CDRs that were made without this process, and are not yet on enough disks.
+    fn take_over_cdrs(&self) {
+        self.read(|state| state.cdrs().for_each(|(number, cdr)| self.projection.add(number, cdr)));
     }
 
     /// The index of the last batch that was applied.
@@ -107,7 +133,15 @@ impl Replica {
         // The lock on the state is let go before anyone is told, so that they may look at it.
         let verdict = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.apply(stamped, deltas)
+            match (state.apply(stamped, deltas), stamped.batch.commands.as_slice()) {
+                // This process's Boot was in a snapshot: nobody heard what came of it.
+                (Verdict::Repeated, [Command::Boot(boot)]) if self.proposer.is_booting(&stamped.batch) => {
+                    state
+                        .booted(self.node, boot.nonce)
+                        .map_or(Verdict::Repeated, |booted| Verdict::Applied(vec![Outcome::Booted(booted)]))
+                }
+                (verdict, _) => verdict,
+            }
         };
         self.applied.store(index, Ordering::Relaxed);
         self.hear(stamped.time);
@@ -124,6 +158,9 @@ impl Replica {
             sink.deltas(index, deltas);
         }
         if batch.node == self.node {
+            if verdict == Verdict::Repeated && self.proposer.forget(batch) {
+                sink.unknown(batch);
+            }
             let was_fenced = self.proposer.is_fenced();
             if let Some(outcomes) = self.proposer.applied(batch, verdict) {
                 sink.outcomes(batch, outcomes);
@@ -142,8 +179,7 @@ impl Replica {
         let [Outcome::Booted(_)] = outcomes.as_slice() else { return };
         if self.proposer.is_booting(batch) {
             self.live.store(true, Ordering::Relaxed);
-            // CDRs that were made and not yet on this disk when the process before this one ended.
-            self.read(|state| state.cdrs().for_each(|(number, cdr)| self.projection.add(number, cdr)));
+            self.take_over_cdrs();
         }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use call::Incarnation;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
 
+use super::parcel::{Chunk, Delivered};
 use super::types::TypeConfig;
 use crate::codec::{self, DecodeError};
 use crate::command::Stamped;
@@ -49,6 +50,10 @@ pub(super) enum Request {
     PreVote(VoteRequest<TypeConfig>),
     /// The leader wants to be succeeded.
     Transfer(TransferLeaderRequest<TypeConfig>),
+    /// A part of a snapshot.
+    Chunk(Chunk),
+    /// All of it has been sent.
+    Delivered(Delivered),
 }
 
 /// What it answers.
@@ -60,6 +65,10 @@ pub(super) enum Answer {
     Voted(VoteResponse<TypeConfig>),
     /// To the leader that wants to be succeeded.
     Transferred(TransferLeaderResponse<TypeConfig>),
+    /// To a chunk: so many bytes of the snapshot have come.
+    Received(u64),
+    /// The snapshot is installed.
+    Installed(SnapshotResponse<TypeConfig>),
 }
 
 impl Frame {

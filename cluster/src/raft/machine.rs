@@ -17,8 +17,12 @@ use crate::replica::Replica;
 use crate::state::{SnapshotError, State};
 
 /// A snapshot on this node's disk.
-#[derive(Clone, Debug)]
-pub(super) struct SnapshotFile(Arc<str>);
+#[derive(Clone)]
+pub(super) struct SnapshotFile {
+    pub(super) name: Arc<str>,
+    /// What is in it, if that was just read.
+    pub(super) unpacked: Option<Arc<State>>,
+}
 
 /// What a snapshot says of its place in the log.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -58,7 +62,19 @@ pub(super) fn newest(disk: &dyn Disk) -> Result<Option<(State, Label, SnapshotFi
     let bytes = read_file(disk, &name).map_err(|error| failed(&name, error))?;
     let (label, state) = State::from_snapshot(&bytes).map_err(|error| failed(&name, damaged(error)))?;
     let label = codec::decode(&label).map_err(|_| failed(&name, damaged(SnapshotError::Magic)))?;
-    Ok(Some((state, label, SnapshotFile(name.into()))))
+    Ok(Some((state, label, SnapshotFile { name: name.into(), unpacked: None })))
+}
+
+/// The state in a snapshot's file.
+pub(super) fn unpack(disk: &dyn Disk, file: &str) -> io::Result<State> {
+    let bytes = read_file(disk, file)?;
+    let (_, state) =
+        State::from_snapshot(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(state)
+}
+
+fn name_of(label: &Label) -> Arc<str> {
+    format!("snapshot-{:020}.snap", label.last.map_or(0, |at| at.index)).into()
 }
 
 impl Machine {
@@ -118,15 +134,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
-        let bytes = read_file(&*self.disk, &snapshot.0)?;
-        let (_, state) = State::from_snapshot(&bytes)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        self.replica.replace(state);
+        let state = match snapshot.unpacked {
+            Some(state) => Arc::unwrap_or_clone(state),
+            None => unpack(&*self.disk, &snapshot.name)?,
+        };
         let label = Label { last: meta.last_log_id, membership: meta.last_membership.clone() };
-        self.place(|place| {
-            place.label = label.clone();
-            place.snapshot = Some((label, snapshot));
-        });
+        let name = name_of(&label);
+        // From here on a restart begins with it.
+        let op = DiskOp::Rename { from: snapshot.name, to: name.clone() };
+        perform(&*self.disk, Lane::Bulk, op).await?;
+        self.replica.replace(label.last.map_or(0, |at| at.index), state);
+        self.place(|place| place.label = label.clone());
+        self.keep(label, SnapshotFile { name, unpacked: None });
         Ok(())
     }
 
@@ -146,21 +165,29 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
         let state = self.replica.read(State::clone);
         let mut encoded = Vec::new();
         codec::encode(&label, &mut encoded);
-        let name: Arc<str> = format!("snapshot-{:020}.snap", label.last.map_or(0, |at| at.index)).into();
+        let name = name_of(&label);
         let chunks = Box::new(state.into_snapshot(encoded));
         perform(&*self.disk, Lane::Bulk, DiskOp::WriteWhole { file: name.clone(), chunks }).await?;
-        let file = SnapshotFile(name);
-        let before = self.place(|place| place.snapshot.replace((label.clone(), file.clone())));
-        if let Some((_, old)) = before.filter(|(_, old)| old.0 != file.0) {
+        let file = SnapshotFile { name, unpacked: None };
+        self.keep(label.clone(), file.clone());
+        Ok(snapshot(label, file))
+    }
+}
+
+impl Machine {
+    /// Makes a snapshot the newest and removes the one before it.
+    fn keep(&self, label: Label, file: SnapshotFile) {
+        let name = file.name.clone();
+        let before = self.place(|place| place.snapshot.replace((label, file)));
+        if let Some((_, old)) = before.filter(|(_, old)| old.name != name) {
             // One that stays is only older: the newest is read.
             let done = Box::new(|result: io::Result<()>, _| {
                 if let Err(error) = result {
                     tracing::warn!(%error, "an old snapshot stays");
                 }
             });
-            self.disk.submit(Lane::Bulk, DiskOp::Remove { file: old.0 }, done);
+            self.disk.submit(Lane::Bulk, DiskOp::Remove { file: old.name }, done);
         }
-        Ok(snapshot(label, file))
     }
 }
 

@@ -8,6 +8,7 @@ mod exchange;
 mod frame;
 mod machine;
 mod network;
+mod parcel;
 mod pipeline;
 mod runtime;
 mod store;
@@ -38,6 +39,7 @@ use exchange::Exchange;
 use frame::{Answer, Frame, Request};
 use machine::{Machine, newest};
 use network::Network;
+use parcel::Inbox;
 use runtime::Ambient;
 use store::Store;
 use types::{Entry, Told, TypeConfig};
@@ -91,6 +93,7 @@ pub(crate) struct Raft {
     raft: openraft::Raft<TypeConfig, Machine>,
     ambient: Arc<Ambient>,
     exchange: Arc<Exchange>,
+    inbox: Inbox,
     server: ServerMetrics,
     node: NodeId,
 }
@@ -141,12 +144,14 @@ impl Raft {
         let config = Arc::new(config.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?);
         let (clock, spawn) = (seams.clock.clone(), seams.spawn.clone());
         let exchange = Exchange::new(seams.frames, clock, spawn, first_ticket);
-        let network = Network { exchange: exchange.clone(), patience: detect };
+        let disk = seams.disk.clone();
+        let network = Network { exchange: exchange.clone(), disk: disk.clone(), patience: detect };
+        let inbox = Inbox::new(disk);
         let machine = Machine::new(replica, seams.disk, place.0);
         let started = openraft::Raft::new(node.0, config, network, Store::new(log), machine);
         let raft = ambient.scope(started).await.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?;
         let server = raft.server_metrics();
-        let raft = Raft { raft, ambient, exchange, server, node };
+        let raft = Raft { raft, ambient, exchange, inbox, server, node };
         raft.stand(&peers, joins).await.map_err(RaftError::Stopped)?;
         Ok(raft)
     }
@@ -267,7 +272,7 @@ impl Raft {
         cx: &mut Context<'_>,
     ) -> Option<Received> {
         match Frame::decode(bytes) {
-            Ok(Frame::Ask(ticket, request)) => desk.take(from.0, ticket, self.answer(request), cx),
+            Ok(Frame::Ask(ticket, request)) => desk.take(from.0, ticket, self.answer(from, request), cx),
             Ok(Frame::Answer(ticket, answer)) => self.exchange.answered(from.0, ticket, answer),
             Ok(Frame::Propose(stamped)) => return Some(Received::Proposed(stamped)),
             Ok(Frame::Refused(incarnation, seq)) => return Some(Received::Refused(incarnation, seq)),
@@ -277,8 +282,8 @@ impl Raft {
     }
 
     /// Makes the answer to a request.
-    fn answer(&self, request: Request) -> desk::Making {
-        let raft = self.raft.clone();
+    fn answer(&self, from: NodeId, request: Request) -> desk::Making {
+        let (raft, inbox) = (self.raft.clone(), self.inbox.clone());
         Box::pin(async move {
             // If Raft has stopped there is nothing to say.
             match request {
@@ -292,6 +297,8 @@ impl Raft {
                 Request::Transfer(request) => {
                     raft.handle_transfer_leader(request).await.ok().map(Answer::Transferred)
                 }
+                Request::Chunk(chunk) => Some(inbox.take(from, chunk).await),
+                Request::Delivered(delivered) => inbox.install(from, &raft, delivered).await,
             }
         })
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::Purpose;
+use env::{Disk, Purpose};
 use futures::Stream;
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -20,12 +20,14 @@ use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use super::exchange::Exchange;
 use super::frame::{Answer, Request};
 use super::machine::SnapshotFile;
+use super::parcel;
 use super::pipeline::Pipeline;
 use super::types::{Place, TypeConfig};
 
 /// Makes clients.
 pub(super) struct Network {
     pub(super) exchange: Arc<Exchange>,
+    pub(super) disk: Arc<dyn Disk>,
     /// How long an answer may take.
     pub(super) patience: Duration,
 }
@@ -33,6 +35,7 @@ pub(super) struct Network {
 /// A client of one peer.
 pub(super) struct Client {
     exchange: Arc<Exchange>,
+    disk: Arc<dyn Disk>,
     to: u64,
     patience: Duration,
 }
@@ -41,7 +44,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, to: u64, _: &Place) -> Client {
-        Client { exchange: self.exchange.clone(), to, patience: self.patience }
+        Client { exchange: self.exchange.clone(), disk: self.disk.clone(), to, patience: self.patience }
     }
 }
 
@@ -119,12 +122,18 @@ impl RaftNetworkV2<TypeConfig> for Client {
 
     async fn full_snapshot(
         &mut self,
-        _: VoteOf<TypeConfig>,
-        _: SnapshotOf<TypeConfig, SnapshotFile>,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            response = parcel::send(&self.exchange, &*self.disk, self.to, vote, snapshot) => {
+                response.ok_or_else(|| self.unreachable().into())
+            }
+        }
     }
 
     async fn transfer_leader(

@@ -7,11 +7,12 @@ use cluster::{Cluster, Command, Config, Outcome, Urgency};
 use machine::Rng;
 
 use crate::net::{Net, peer};
-use crate::support::{MemDisk, World, name, pause, trunk, virtually};
+use crate::support::{Heard, MemDisk, World, name, pause, trunk, virtually};
 
 /// Nodes and their network.
 pub struct Nodes {
     pub net: Net,
+    pub snapshot_every: u64,
     seed: u64,
     founders: u64,
     up: BTreeMap<u64, (World, Cluster)>,
@@ -23,13 +24,21 @@ impl Nodes {
     /// A cluster of so many, founded and ready.
     pub async fn found(seed: u64, founders: u64) -> Nodes {
         let net = Net::new(seed);
-        let (up, disks) = (BTreeMap::new(), BTreeMap::new());
-        let mut nodes = Nodes { net, seed, founders, up, disks, rng: Rng::from_u64(seed ^ 0xD15C) };
-        let opening: Vec<_> = (1..=founders).map(|id| nodes.begin(id, |_| ())).collect();
-        for (id, opening) in (1..).zip(opening) {
-            nodes.up.insert(id, opening.await.unwrap());
-        }
+        let (up, disks, rng) = (BTreeMap::new(), BTreeMap::new(), Rng::from_u64(seed ^ 0xD15C));
+        let mut nodes = Nodes { net, snapshot_every: 128 << 20, seed, founders, up, disks, rng };
+        nodes.start_all().await;
         nodes
+    }
+
+    pub async fn start_all(&mut self) {
+        let opening: Vec<_> = (1..=self.founders).map(|id| self.begin(id, |_| ())).collect();
+        for (id, opening) in (1..).zip(opening) {
+            self.up.insert(id, opening.await.unwrap());
+        }
+    }
+
+    pub fn heard(&self, id: u64) -> std::sync::MutexGuard<'_, Heard> {
+        self.up[&id].0.heard.lock().unwrap()
     }
 
     fn begin(
@@ -43,6 +52,7 @@ impl Nodes {
         world.seams.frames = Some(self.net.link(id));
         let mut config = Config::alone(NodeId(id), name(&format!("n{id}")));
         (config.segment_len, config.cdr_file_len) = (128 << 10, 8 << 10);
+        config.snapshot_every = self.snapshot_every;
         config.peers = (1..=self.founders).map(peer).collect();
         change(&mut config);
         tokio::spawn(async move {
@@ -280,5 +290,73 @@ fn i31_chaos_leaves_the_same_state_at_the_same_index_on_all() {
             }
             nodes.agree().await;
         }
+    });
+}
+
+#[test]
+fn a_node_that_is_too_far_behind_gets_a_snapshot_and_then_follows() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(50, 3).await;
+        nodes.snapshot_every = 32 << 10;
+        for id in 1..=3 {
+            nodes.kill(id);
+        }
+        nodes.start_all().await;
+        let leader = nodes.leader().await;
+        let behind = leader % 3 + 1;
+        nodes.kill(behind);
+        // A thousand entries stay in the log behind a snapshot.
+        let cluster = nodes.node(leader);
+        put(cluster, "t").await;
+        for _ in 0..1300 {
+            cluster.proposer().ask(Command::Tick).await.unwrap();
+        }
+        pause(1000).await;
+        let chunks = nodes.net.sent(env::Purpose::Snapshot);
+        nodes.start(behind).await;
+        assert!(nodes.net.sent(env::Purpose::Snapshot) > chunks);
+        nodes.agree().await;
+        assert!(has(nodes.node(behind), "t"));
+        put(nodes.node(behind), "u").await;
+        // It begins with that snapshot next time.
+        nodes.kill(behind);
+        nodes.start(behind).await;
+        nodes.agree().await;
+        assert!(has(nodes.node(behind), "t") && has(nodes.node(behind), "u"));
+    });
+}
+
+#[test]
+fn an_outcome_that_comes_back_in_a_snapshot_is_said_to_be_unknown_and_the_next_goes_on() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(60, 3).await;
+        nodes.snapshot_every = 32 << 10;
+        for id in 1..=3 {
+            nodes.kill(id);
+        }
+        nodes.start_all().await;
+        let leader = nodes.leader().await;
+        let lone = leader % 3 + 1;
+        let asked = {
+            let cluster = nodes.node(lone).clone();
+            tokio::spawn(async move { cluster.put(vec![trunk("t", |_| ())]).await })
+        };
+        // Its batch reaches the leader, and not the entry that it becomes.
+        nodes.net.deafen(lone);
+        while !has(nodes.node(leader), "t") {
+            pause(1).await;
+        }
+        assert!(has(nodes.node(leader), "t") && !has(nodes.node(lone), "t"));
+        for _ in 0..1300 {
+            nodes.node(leader).proposer().ask(Command::Tick).await.unwrap();
+        }
+        pause(1000).await;
+        nodes.net.heal();
+        assert!(asked.await.unwrap().is_none());
+        assert!(has(nodes.node(lone), "t"));
+        put(nodes.node(lone), "u").await;
+        nodes.agree().await;
+        let heard = nodes.heard(lone);
+        assert_eq!((heard.replaced, heard.unknown), (1, 1));
     });
 }

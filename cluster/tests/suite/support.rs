@@ -87,6 +87,8 @@ pub struct Heard {
     pub outcomes: Vec<(Command, Outcome)>,
     pub deltas: Vec<Delta>,
     pub fenced: bool,
+    pub replaced: usize,
+    pub unknown: usize,
 }
 
 struct Sink(Arc<Mutex<Heard>>);
@@ -99,6 +101,14 @@ impl Applied for Sink {
 
     fn deltas(&mut self, _: u64, deltas: &[Delta]) {
         self.0.lock().unwrap().deltas.extend_from_slice(deltas);
+    }
+
+    fn replaced(&mut self, _: u64) {
+        self.0.lock().unwrap().replaced += 1;
+    }
+
+    fn unknown(&mut self, _: &Batch) {
+        self.0.lock().unwrap().unknown += 1;
     }
 
     fn fenced(&mut self) {
