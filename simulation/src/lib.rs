@@ -5,6 +5,7 @@
 
 mod disk;
 mod entropy;
+mod frames;
 mod network;
 mod relay;
 mod time;
@@ -13,6 +14,7 @@ mod world;
 
 pub use disk::{DiskCounts, MemDisk};
 pub use entropy::{SeededEntropy, interpose};
+pub use frames::{Links, MemoryFrames};
 pub use network::{Handler, Latency, MemoryNetwork, Wire};
 pub use relay::MemoryRelay;
 pub use time::{VirtualClock, VirtualSpawn};

@@ -85,7 +85,11 @@ enum Cargo {
     Datagram { from: SocketAddr, to: SocketAddr, bytes: Bytes },
     Piece { pipe: Arc<Mutex<Pipe>>, bytes: Bytes },
     End { pipe: Arc<Mutex<Pipe>> },
+    Turn(Turn),
 }
+
+/// Something that happens at its time, such as the arrival of a frame.
+pub(crate) type Turn = Box<dyn FnOnce() + Send>;
 
 impl PartialEq for Flight {
     fn eq(&self, other: &Flight) -> bool {
@@ -191,6 +195,10 @@ impl Wire {
                     pipe.ended = true;
                     wake(&mut pipe.waker);
                 }
+                Cargo::Turn(turn) => {
+                    drop(state);
+                    turn();
+                }
             }
         }
     }
@@ -208,12 +216,23 @@ impl Wire {
         let mut state = lock(&self.state);
         let (at, tie) = self.delay(&mut state);
         let at = at.max(at_least);
+        self.push(state, at, tie, cargo);
+        at
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, at: Instant, tie: u64, cargo: Cargo) {
         state.sent += 1;
         let number = state.sent;
         state.heap.push(Reverse(Flight { at, tie, number, cargo }));
         drop(state);
         self.changed.notify_one();
-        at
+    }
+
+    /// Lets something happen at a time, in one order with all that arrives.
+    pub(crate) fn schedule(&self, at: Instant, turn: Turn) {
+        let mut state = lock(&self.state);
+        let tie = state.rng.as_mut().map_or(0, Rng::next_u64);
+        self.push(state, at, tie, Cargo::Turn(turn));
     }
 
     /// Sends a datagram.
