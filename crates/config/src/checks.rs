@@ -1,13 +1,13 @@
 //! What single tables can't show: names that are used twice or not at all, and settings that contradict each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 use trunk::settings::{Access, AuthMethod, PortRange};
 use trunk::{Kind, Resource, TargetSpec, Transport};
 
+use crate::cluster;
 use crate::load::{Item, Loaded};
 use crate::nearest;
 use crate::node::NodeFile;
@@ -182,20 +182,19 @@ fn deliveries(item: &Item, targets: &[TargetSpec], accounts: usize, problems: &m
     }
 }
 
-/// FL12, EX12: a trunk's RTP ports lie within every node's.
+/// FL12, EX12: a trunk's RTP ports lie within every node's, and within those of every home.
 fn media_ports(item: &Item, ports: Option<PortRange>, loaded: &Loaded, problems: &mut Problems<'_>) {
     let Some(ports) = ports else { return };
     let span = item.node.span_at(&["media", "ports"], None);
     for (_, node, _) in &loaded.nodes {
-        let outer = node.media.ports;
-        if !outer.contains(&ports) {
-            let message = format!("ports {ports} are not within the {outer} of node {}", node.node.id);
-            problems.error(
-                item.file,
-                &span,
-                message,
-                Some("widen [media] ports in the node file".to_owned()),
-            );
+        let own = (node.media.ports, format!("node {}", node.node.id), "[media] ports");
+        let homes =
+            node.homes.iter().map(|it| (it.media_ports, format!("home `{}`", it.name), "its media_ports"));
+        for (outer, whose, key) in std::iter::once(own).chain(homes) {
+            if !outer.contains(&ports) {
+                let message = format!("ports {ports} are not within the {outer} of {whose}");
+                problems.error(item.file, &span, message, Some(format!("widen {key} in the node file")));
+            }
         }
     }
 }
@@ -266,19 +265,8 @@ pub(crate) fn node(file: usize, node: &NodeFile, tree: &Node, problems: &mut Pro
     if node.media.ports.last - node.media.ports.first < 3 {
         problems.error(file, &span(&["media", "ports"]), "a call needs four ports".to_owned(), None);
     }
-    if let Some(cluster) = &node.cluster {
-        let is_member = cluster.peers.is_empty() || cluster.peers.iter().any(|peer| peer.id == node.node.id);
-        if !is_member {
-            let message = format!("node {} is not among its own peers", node.node.id);
-            problems.error(file, &span(&["cluster", "peers"]), message, None);
-        }
-        let has_secret = cluster.secret_file.is_some() || cluster.certificate.is_some();
-        if !has_secret {
-            let hint = Some("set secret_file, or certificate, key and ca".to_owned());
-            problems.error(file, &span(&["cluster"]), "nodes must know each other".to_owned(), hint);
-        }
-    }
-    homes(file, node, tree, problems);
+    cluster::section(file, node, tree, problems);
+    cluster::homes(file, node, tree, problems);
 }
 
 fn listens(file: usize, node: &NodeFile, tree: &Node, problems: &mut Problems<'_>) {
@@ -315,33 +303,5 @@ fn listens(file: usize, node: &NodeFile, tree: &Node, problems: &mut Problems<'_
             let message = format!("{} is no address that a peer can send to", one.address.ip());
             problems.error(file, &span, message, Some("set advertise".to_owned()));
         }
-    }
-}
-
-fn homes(file: usize, node: &NodeFile, tree: &Node, problems: &mut Problems<'_>) {
-    let mut addresses: Vec<(IpAddr, &str)> = Vec::new();
-    for (at, home) in node.homes.iter().enumerate() {
-        let span = tree.span_at(&["home"], Some(at));
-        if home.nodes.len() == 1 {
-            let message = format!("home `{}` can be held by one node alone, and dies with it", home.name);
-            problems.warning(file, &span, message, Some("list at least two".to_owned()));
-        }
-        if home.address.prefix_len() != home.address.max_prefix_len() {
-            let message = format!("home `{}` must be one address", home.name);
-            let hint = format!("such as {}/{}", home.address.addr(), home.address.max_prefix_len());
-            problems.error(file, &span, message, Some(hint));
-        }
-        if home.interface.is_some() && home.hook.is_some() {
-            let message = format!("home `{}` has both an interface and a hook", home.name);
-            problems.error(file, &span, message, None);
-        }
-        let address = home.address.addr();
-        if let Some((_, other)) =
-            addresses.iter().find(|(known, name)| *known == address || **name == *home.name)
-        {
-            let message = format!("home `{}` and home `{other}` are the same", home.name);
-            problems.error(file, &span, message, None);
-        }
-        addresses.push((address, &home.name));
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod checks;
+mod cluster;
 mod field;
 mod json;
 mod load;
@@ -187,4 +188,5 @@ fn judge(loaded: &Loaded, problems: &mut Problems<'_>) {
     for (file, node, tree) in &loaded.nodes {
         checks::node(*file, node, tree, problems);
     }
+    cluster::alike(loaded, problems);
 }

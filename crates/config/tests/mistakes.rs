@@ -422,6 +422,200 @@ fn node_files_are_held_to_the_same() {
 }
 
 #[test]
+fn members_of_a_cluster_are_held_to_reason() {
+    let cluster = |lines: &str| {
+        format!("[node]\nid = 1\n[cluster]\nlisten = \"127.0.0.1:7000\"\nsecret_file = \"k\"\n{lines}\n")
+    };
+    node_says(&cluster(""), &[]);
+    node_says(
+        &cluster("peers = [\"1@127.0.0.1:7000\", \"2@127.0.0.1:7001\", \"3@node-3.example:7002\"]"),
+        &[],
+    );
+    node_says(
+        &cluster("peers = [\"1@127.0.0.1:7000\", \"2@127.0.0.1\", \"3@:7\"]"),
+        &[
+            "n.toml:6:30: `2@127.0.0.1` is no node and address (such as 1@127.0.0.1:7000)",
+            "n.toml:6:45: `3@:7` is no node and address (such as 1@127.0.0.1:7000)",
+        ],
+    );
+    node_says(
+        &cluster(
+            "peers = [\"1@127.0.0.1:7000\", \"1@127.0.0.1:7001\", \"3@127.0.0.1:7000\", \"0@127.0.0.1:7003\"]",
+        ),
+        &[
+            "n.toml:6:30: node 1 is there twice",
+            "n.toml:6:50: nodes 1 and 3 have one address (each process has its own)",
+            "n.toml:6:70: id 0 is none (1 or more)",
+        ],
+    );
+    node_says(
+        &cluster("peers = [\"1@127.0.0.1:7000\", \"2@127.0.0.1:7001\"]"),
+        &["n.toml:6:9: warning: two nodes can do nothing without each other (three survive the loss of one)"],
+    );
+    node_says(
+        &cluster("peers = [\"1@127.0.0.1:7009\", \"2@127.0.0.1:7001\", \"3@127.0.0.1:7002\"]"),
+        &["n.toml:6:10: warning: node 1 listens on 127.0.0.1:7000, and is to be dialled here \
+           (the same, unless addresses are translated)"],
+    );
+    node_says(
+        &cluster("detect = \"99ms\""),
+        &["n.toml:6:10: detect is not from 100ms to 1m (500ms where the network is calm)"],
+    );
+    node_says(&cluster("detect = \"100ms\"\non_quorum_loss = \"keep\""), &[]);
+    node_says(
+        &cluster("detect = 500\non_quorum_loss = \"deaf\"\nsecret_fle = \"k\""),
+        &[
+            "n.toml:6:10: expected a time span, found a number (in quotes)",
+            "n.toml:7:18: `deaf` is not `mute` or `keep`",
+            "n.toml:8:1: unknown key `secret_fle` in [cluster] (did you mean `secret_file`?)",
+        ],
+    );
+    node_says(
+        "[node]\nid = 1\n[cluster]\nlisten = \"127.0.0.1:0\"\nsecret_file = \"k\"\n",
+        &["n.toml:4:10: peers must know the port (such as 127.0.0.1:7000)"],
+    );
+}
+
+#[test]
+fn nodes_prove_who_they_are_in_one_way() {
+    let cluster = |lines: &str| format!("[node]\nid = 1\n[cluster]\n{lines}\n");
+    let hint = "(set secret_file, or certificate, key and ca)";
+    node_says(&cluster("secret_file = \"k\""), &[]);
+    node_says(&cluster("certificate = \"c\"\nkey = \"k\"\nca = \"a\""), &[]);
+    node_says(&cluster(""), &[&format!("n.toml:3:1: nodes must know each other {hint}")]);
+    node_says(&cluster("key = \"k\""), &[&format!("n.toml:4:7: key without certificate and ca {hint}")]);
+    node_says(
+        &cluster("certificate = \"c\"\nkey = \"k\""),
+        &[&format!("n.toml:4:15: certificate without ca {hint}")],
+    );
+    node_says(
+        &cluster("secret_file = \"k\"\nca = \"a\""),
+        &["n.toml:5:6: ca beside secret_file (one or the other)"],
+    );
+}
+
+#[test]
+fn homes_are_held_to_reason() {
+    let home = |lines: &str| {
+        format!("[node]\nid = 1\n[[home]]\nname = \"h\"\naddress = \"192.0.2.10/32\"\n{lines}\n")
+    };
+    node_says(
+        &home("nodes = [1, 2]\nsip = [\"udp:5060\", \"tcp:5060\"]\nmedia_ports = \"10000-20000\""),
+        &[],
+    );
+    node_says(
+        &home("nodes = [1, 1]"),
+        &[
+            "n.toml:3:1: warning: home `h` can be held by one node alone, and dies with it (list at least two)",
+        ],
+    );
+    node_says(&home("nodes = [1, 0]"), &["n.toml:6:13: id 0 is none (1 or more)"]);
+    node_says(&home("sip = []"), &["n.toml:6:7: home `h` has no port (udp:5060)"]);
+    node_says(
+        &home("sip = [\"udp:5060\", \"udp\", \"udp:0\"]"),
+        &[
+            "n.toml:6:20: `udp` is no transport and port (such as udp:5060)",
+            "n.toml:6:27: `udp:0` is no transport and port (such as udp:5060)",
+        ],
+    );
+    node_says(
+        &home("sip = [\"udp:5060\", \"udp:5060\", \"tcp:5060\", \"tls:5060\"]"),
+        &[
+            "n.toml:6:20: udp:5060 is there twice",
+            "n.toml:6:44: tcp and tls can't share port 5060",
+            "n.toml:6:44: tls without a certificate (add [sip.tls] with certificate and key)",
+        ],
+    );
+    node_says(&home("media_ports = \"10000-10002\""), &["n.toml:6:15: a call needs four ports"]);
+    node_says(
+        &home("interface = \"eth0\"\nhook = \"move-it\""),
+        &["n.toml:3:1: home `h` has both an interface and a hook"],
+    );
+    node_says(
+        &home("[[home]]\nname = \"i\"\naddress = \"192.0.2.10/32\""),
+        &["n.toml:6:1: home `i` and home `h` are the same"],
+    );
+    node_says(
+        &home(
+            "[cluster]\nsecret_file = \"k\"\npeers = [\"1@127.0.0.1:7000\"]\n[[home]]\nname = \"i\"\naddress = \"192.0.2.11\"\nnodes = [1, 2]",
+        ),
+        &["n.toml:12:13: warning: node 2 is not among the peers (fine if it joins later)"],
+    );
+    node_says(
+        &home("[sip]\nlisten = [\"udp://192.0.2.10:5060\"]"),
+        &["n.toml:3:1: warning: udp://192.0.2.10:5060 is also in [sip] listen \
+           (a home has its sockets where it is held; take it out of listen)"],
+    );
+    node_says(
+        "[node]\nid = 1\n[[home]]\nname = \"h\"\naddress = \"0.0.0.0/32\"\n",
+        &["n.toml:5:11: 0.0.0.0 is no address that a peer can send to"],
+    );
+    node_says("[node]\nid = 1\n[[home]]\nname = \"h\"\n", &["n.toml:3:1: [home] needs `address`"]);
+}
+
+/// FL12: a trunk's ports lie within every home's too; the twin's do.
+#[test]
+fn fl12_ports_outside_a_homes_are_refused() {
+    let set = |home: &str| {
+        let node = format!(
+            "[node]\nid = 1\n[media]\nports = \"10000-40000\"\n[[home]]\nname = \"h\"\naddress = \"192.0.2.10/32\"\n{home}\n"
+        );
+        let trunk = "[[trunk]]\nname = \"x\"\n[trunk.media]\nports = \"20000-30000\"\n";
+        let files = [
+            Source { path: "n.toml".into(), text: node },
+            Source { path: "t.toml".into(), text: trunk.into() },
+        ];
+        check(&files).problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        set(""),
+        [
+            "t.toml:4:9: ports 20000-30000 are not within the 10000-20000 of home `h` (widen its media_ports in the node file)"
+        ]
+    );
+    assert_eq!(set("media_ports = \"10000-40000\""), Vec::<String>::new());
+}
+
+#[test]
+fn node_files_of_one_cluster_must_agree() {
+    let file = |id: u64, detect: &str, peers: &str, home: &str| {
+        format!(
+            "[node]\nid = {id}\n[cluster]\nsecret_file = \"k\"\ndetect = \"{detect}\"\n\
+             peers = [\"1@a.example:7000\", \"2@b.example:7000\", \"{peers}\"]\n\
+             [[home]]\nname = \"h\"\naddress = \"{home}/32\"\n"
+        )
+    };
+    let set = |second: String| {
+        let first = file(1, "500ms", "3@c.example:7000", "192.0.2.10");
+        let files =
+            [Source { path: "a.toml".into(), text: first }, Source { path: "b.toml".into(), text: second }];
+        check(&files).problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(set(file(2, "500ms", "3@c.example:7000", "192.0.2.10")), Vec::<String>::new());
+    assert_eq!(
+        set(file(1, "500ms", "3@c.example:7000", "192.0.2.10")),
+        ["b.toml:2:6: node 1 is there twice (first at a.toml:2:6)"]
+    );
+    assert_eq!(
+        set(file(2, "1s", "4@d.example:7000", "192.0.2.11")),
+        [
+            "b.toml:5:10: its detect is not that of node 1 (leases are safe only if all agree)",
+            "b.toml:6:9: warning: its peers are not those of node 1",
+            "b.toml:7:3: its homes are not those of node 1 (the same [[home]] list belongs into every node's file)",
+        ]
+    );
+}
+
+/// I-39: what is read of a password is not in what is printed of it.
+#[test]
+fn i39_no_password_is_in_what_is_printed_of_a_set() {
+    let text = "[[trunk]]\nname = \"x\"\naccount = [{ username = \"u\", password = \"canary\" }]\n";
+    let checked = check(&sources(text));
+    assert_eq!(checked.resources.len(), 1);
+    assert!(!format!("{checked:?}").contains("canary"));
+}
+
+#[test]
 fn a_node_table_in_a_resource_file_is_sent_where_it_belongs() {
     says("[sip]\nlisten = []\n", &["r.toml:1:2: `sip` belongs into a node file (which has [node])"]);
     let node = "[node]\nid = 1\n";
