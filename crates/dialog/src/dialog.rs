@@ -1,5 +1,7 @@
 //! The dialog machine: its making (RFC 3261 §12.1), its timers, its end.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,7 +122,7 @@ pub struct Dialog {
     pub(crate) reliable_cseq: u32,
     pub(crate) unacknowledged: Option<Unacknowledged>,
     /// The Contact of the peer's request, ours once we answer it with 2xx.
-    pub(crate) target_offered: Option<Box<str>>,
+    pub(crate) target_offered: Option<Arc<str>>,
     /// What our 2xx to the peer's request says of session timers.
     pub(crate) session_offered: Option<Session>,
     /// What our request asked of session timers.

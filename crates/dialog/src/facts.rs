@@ -1,6 +1,9 @@
 //! What a dialog reads of a message: parties, sequence, target, routes, abilities.
 
+use std::sync::Arc;
+
 use sip::{Message, Name, NameAddr, ParseError};
+use smallvec::SmallVec;
 
 use crate::PeerError;
 use crate::state::Peer;
@@ -8,28 +11,33 @@ use crate::state::Peer;
 /// One side of a dialog, as From or To says it.
 pub(crate) struct Party {
     /// `"name" <uri>`.
-    pub(crate) address: Box<str>,
+    pub(crate) address: Arc<str>,
     /// Empty where there is none.
-    pub(crate) tag: Box<str>,
+    pub(crate) tag: Arc<str>,
 }
 
 /// From or To.
 pub(crate) fn party(message: &Message<'_>, name: Name) -> Result<Party, PeerError> {
     let read = message.address(name)?.ok_or(ParseError::Missing(name))?;
     let uri = text(read.uri, name)?;
-    let mut address = String::with_capacity(read.display.len() + uri.len() + 3);
+    // Most addresses fit on the stack, and only what is kept is allocated.
+    let mut address = SmallVec::<[u8; 128]>::with_capacity(read.display.len() + uri.len() + 3);
     // A display name that is not UTF-8 is left out: it identifies nothing, and we could not repeat it safely.
     if let Ok(display) = std::str::from_utf8(read.display)
         && !display.is_empty()
     {
-        address.extend(display.chars().map(unfolded));
-        address.push(' ');
+        let mut utf8 = [0; 4];
+        for character in display.chars().map(unfolded) {
+            address.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+        }
+        address.push(b' ');
     }
-    address.push('<');
-    address.push_str(uri);
-    address.push('>');
+    address.push(b'<');
+    address.extend_from_slice(uri.as_bytes());
+    address.push(b'>');
+    let address = text_folded(&address, name)?;
     let tag = text(read.tag().unwrap_or_default(), name)?.into();
-    Ok(Party { address: address.into_boxed_str(), tag })
+    Ok(Party { address: address.into(), tag })
 }
 
 /// The tag of From or To, empty where there is none.
@@ -43,7 +51,7 @@ pub(crate) fn call_id<'a>(message: &Message<'a>) -> Result<&'a str, PeerError> {
 }
 
 /// The URI of Contact, fit to be a Request-URI: without header fields and method (RFC 3261 §19.1.1).
-pub(crate) fn contact(message: &Message<'_>) -> Result<Option<Box<str>>, PeerError> {
+pub(crate) fn contact(message: &Message<'_>) -> Result<Option<Arc<str>>, PeerError> {
     if message.get(Name::Contact).is_none() {
         return Ok(None);
     }
@@ -52,7 +60,7 @@ pub(crate) fn contact(message: &Message<'_>) -> Result<Option<Box<str>>, PeerErr
 }
 
 /// A URI without what may not stand in a Request-URI (RFC 3261 §19.1.1, table 1).
-pub(crate) fn request_uri(uri: &str) -> Box<str> {
+pub(crate) fn request_uri(uri: &str) -> Arc<str> {
     let sip = uri.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("sip:") || s.eq_ignore_ascii_case("sips"));
     // A user part may hold `?` and `;` (RFC 3261 §25.1), so only what follows it is looked at.
     let after_user = uri.find('@').map_or(0, |at| at + 1);
@@ -70,16 +78,16 @@ pub(crate) fn request_uri(uri: &str) -> Box<str> {
         }
         kept.push_str(param);
     }
-    kept.into_boxed_str()
+    kept.into()
 }
 
 /// The values of Record-Route, in their order.
-pub(crate) fn record_route(message: &Message<'_>) -> Result<Vec<Box<str>>, PeerError> {
+pub(crate) fn record_route(message: &Message<'_>) -> Result<Vec<Arc<str>>, PeerError> {
     let mut routes = Vec::new();
     for value in message.values(Name::RecordRoute) {
         NameAddr::parse(value).ok_or(ParseError::Malformed(Name::RecordRoute))?;
         let value = text_folded(value, Name::RecordRoute)?;
-        routes.push(value.chars().map(unfolded).collect::<String>().into_boxed_str());
+        routes.push(value.chars().map(unfolded).collect::<String>().into());
     }
     Ok(routes)
 }

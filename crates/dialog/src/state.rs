@@ -1,5 +1,7 @@
 //! What a dialog is, as plain data that outlives the node which holds it (RFC 3261 §12).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{LocalCseq, Session};
@@ -25,20 +27,20 @@ pub struct DialogState {
     /// Whether every hop must be secure (RFC 3261 §12.1.1: a SIPS Request-URI over TLS).
     pub secure: bool,
     /// Call-ID.
-    pub call_id: Box<str>,
+    pub call_id: Arc<str>,
     /// Our tag.
-    pub local_tag: Box<str>,
+    pub local_tag: Arc<str>,
     /// The peer's tag; empty where the peer gave none (RFC 2543).
-    pub remote_tag: Box<str>,
+    pub remote_tag: Arc<str>,
     /// Our From, or To where the peer called: `"name" <uri>`, no tag.
-    pub local: Box<str>,
+    pub local: Arc<str>,
     /// The peer's, in the same form.
-    pub remote: Box<str>,
+    pub remote: Arc<str>,
     /// The URI that requests go to (from the peer's Contact).
-    pub remote_target: Box<str>,
+    pub remote_target: Arc<str>,
     /// The Route values of our requests, in the order in which they are written: as recorded where the peer
     /// called, reversed where we did.
-    pub route_set: Box<[Box<str>]>,
+    pub route_set: Box<[Arc<str>]>,
     /// The CSeq numbers of our requests.
     pub cseq: LocalCseq,
     /// The highest CSeq of the peer's requests.
@@ -158,8 +160,8 @@ mod tests {
         assert!(size_of::<crate::Dialog>() <= 640, "{}", size_of::<crate::Dialog>());
     }
 
-    fn any_text() -> impl Strategy<Value = Box<str>> {
-        "[ -~é]{0,40}".prop_map(String::into_boxed_str)
+    fn any_text() -> impl Strategy<Value = Arc<str>> {
+        "[ -~é]{0,40}".prop_map(Arc::<str>::from)
     }
 
     fn any_session() -> impl Strategy<Value = Option<Session>> {

@@ -78,7 +78,9 @@ fn assert_kept(callers: &Running, records: &[Record]) {
             assert!(record.answered(), "the caller heard 200, the record did not: {}", record.0);
         }
     }
-    // A BYE whose end was committed, but whose 200 died with the process, is answered 481 when it comes again. Any other
+    // A BYE whose end was committed, but whose 200 died with the process, is answered 481 when it comes again (RFC 3261
+    // §15.1.2), and by 481 or 200 alike its sender knows that the dialog is over (§15.1.1). A 200 would be nicer, but it
+    // would cost every ended call a place in the state for the 32 s of timer F; the answer is not worth that. Any other
     // 481 would mean that a live call was forgotten.
     for call in calls_logged(&logged, "gone") {
         let records = by_call.get(call).map(Vec::as_slice).unwrap_or_default();
