@@ -1,6 +1,7 @@
 //! A node's membership: opens what it had, takes part in consensus, proposes, and answers questions about the
 //! state.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,9 @@ use crate::log::{Log, LogHealth, SyncSample};
 use crate::outbox::Outbox;
 use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
 use crate::proposer::{Backlog, Pace, Proposer, Urgency};
-use crate::raft::{Beginning, Leader, Member, Raft, RaftError, UnusableSnapshot, find_snapshot};
+use crate::raft::{
+    Beginning, Change, ChangeError, Leader, Member, Raft, RaftError, UnusableSnapshot, find_snapshot,
+};
 use crate::replica::{Applied, Replica};
 use crate::state::State;
 use crate::time::LeaderTime;
@@ -265,6 +268,42 @@ impl Cluster {
         self.shared.seams.frames.as_ref().is_some_and(|frames| frames.send(to.0, purpose, bytes))
     }
 
+    /// Lets a node into the cluster: it learns the log, then votes if fewer than five do. Its process must be
+    /// running, with [`Config::joins`].
+    ///
+    /// # Errors
+    /// The members can't change now.
+    pub async fn join(&self, node: NodeId, at: SocketAddr) -> Result<(), ChangeError> {
+        self.change(Change::Join(node, at)).await
+    }
+
+    /// Takes a node out of the members for good. Drain it first: what it holds is not asked for here.
+    ///
+    /// # Errors
+    /// The members can't change now, or the node is none.
+    pub async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.change(Change::Remove(node)).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let (clock, spawn) = (&self.shared.seams.clock, &self.shared.seams.spawn);
+        let deadline = clock.now() + CHANGE_MAX;
+        loop {
+            let result = match self.shared.raft.leader().0 {
+                Leader::Me => self.shared.raft.change(change).await,
+                Leader::Other(leader) => self.shared.raft.change_at(leader, change).await,
+                Leader::Unknown => Err(ChangeError::NoLeader),
+            };
+            match result {
+                // An election or another change takes a moment.
+                Err(ChangeError::NoLeader | ChangeError::Busy) if clock.now() < deadline => {
+                    spawn.sleep_until(clock.now() + CHANGE_AGAIN).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Puts resources in place, all or nothing. `None` if this process was fenced off meanwhile.
     pub async fn put(&self, set: Vec<Resource>) -> Option<Result<Vec<trunk::Applied>, trunk::ApplyError>> {
         match self.shared.proposer.ask(Command::PutResources(set)).await? {
@@ -374,6 +413,7 @@ impl Cluster {
 
 /// What is done now and then: CDRs are written, a full disk is tried again, snapshots are asked for.
 async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
+    let mut was_half = false;
     loop {
         seams.spawn.sleep_until(seams.clock.now() + UPKEEP).await;
         let Some(shared) = shared.upgrade() else { return };
@@ -381,6 +421,11 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
             let mut failed = shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| stopped.to_string());
         }
+        let half = shared.raft.leader().0 == Leader::Me && shared.raft.is_half_changed();
+        if half && was_half {
+            shared.raft.end_change().await;
+        }
+        was_half = half;
         shared.projection.flush();
         shared.log.retry();
         let durable = shared.projection.durable();
@@ -406,6 +451,8 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
 }
 
 const UPKEEP: Duration = Duration::from_millis(250);
+const CHANGE_MAX: Duration = Duration::from_secs(5);
+const CHANGE_AGAIN: Duration = Duration::from_millis(50);
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 const CLOSE_STEP: Duration = Duration::from_millis(10);
 /// While the log is slow, reports of CDRs do not add to it.

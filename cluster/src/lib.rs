@@ -30,6 +30,6 @@ pub use command::{
 pub use dispatch::FrameSink;
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
-pub use raft::{Member, RaftError, Stopped, UnusableSnapshot};
+pub use raft::{ChangeError, Member, RaftError, Stopped, UnusableSnapshot};
 pub use replica::Applied;
 pub use state::{APPLY_VERSION, Delta, State, Usage};

@@ -10,6 +10,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::members::{Change, ChangeError};
 use super::parcel::{Chunk, Delivered};
 use super::types::TypeConfig;
 use crate::codec::{self, DecodeError};
@@ -54,6 +55,8 @@ pub(super) enum Request {
     Chunk(Chunk),
     /// All of it has been sent.
     Delivered(Delivered),
+    /// The members are to be others.
+    Change(Change),
 }
 
 /// What it answers.
@@ -69,6 +72,8 @@ pub(super) enum Answer {
     Received(u64),
     /// The snapshot is installed.
     Installed(SnapshotResponse<TypeConfig>),
+    /// Whether the members are others now.
+    Changed(Result<(), ChangeError>),
 }
 
 impl Frame {

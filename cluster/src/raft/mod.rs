@@ -7,6 +7,7 @@ mod desk;
 mod exchange;
 mod frame;
 mod machine;
+mod members;
 mod network;
 mod parcel;
 mod pipeline;
@@ -16,7 +17,6 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -46,6 +46,8 @@ use types::{Entry, Told, TypeConfig};
 
 pub(crate) use desk::Desk;
 pub use machine::UnusableSnapshot;
+pub(crate) use members::Change;
+pub use members::{ChangeError, Member};
 
 /// Why consensus can't begin.
 #[derive(Debug, Error)]
@@ -238,26 +240,6 @@ impl Raft {
         nodes.filter_map(peer).filter(|peer| peer.node != self.node.0).collect()
     }
 
-    /// The members, by id.
-    pub(crate) fn members(&self) -> Vec<Member> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        let matched = |id| metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
-        let member = |(id, place): (&u64, &types::Place)| Member {
-            node: NodeId(*id),
-            at: place.at,
-            is_voter: voters.contains(id),
-            matched: if *id == self.node.0 {
-                metrics.last_log_index
-            } else {
-                matched(*id).map(|at| at.index)
-            },
-        };
-        membership.nodes().map(member).collect()
-    }
-
     /// Where requests of other nodes are answered.
     pub(crate) fn desk(&self) -> Desk {
         Desk::new(self.exchange.clone())
@@ -283,7 +265,7 @@ impl Raft {
 
     /// Makes the answer to a request.
     fn answer(&self, from: NodeId, request: Request) -> desk::Making {
-        let (raft, inbox) = (self.raft.clone(), self.inbox.clone());
+        let (raft, inbox, members) = (self.raft.clone(), self.inbox.clone(), self.clone());
         Box::pin(async move {
             // If Raft has stopped there is nothing to say.
             match request {
@@ -297,6 +279,7 @@ impl Raft {
                 Request::Transfer(request) => {
                     raft.handle_transfer_leader(request).await.ok().map(Answer::Transferred)
                 }
+                Request::Change(change) => Some(Answer::Changed(members.change(change).await)),
                 Request::Chunk(chunk) => Some(inbox.take(from, chunk).await),
                 Request::Delivered(delivered) => inbox.install(from, &raft, delivered).await,
             }
@@ -353,19 +336,6 @@ fn config(detect: Duration) -> Config {
         max_in_snapshot_log_to_keep: 1000,
         ..Config::default()
     }
-}
-
-/// A member of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Which node.
-    pub node: NodeId,
-    /// Its cluster address; a cluster of one needs none.
-    pub at: Option<SocketAddr>,
-    /// Whether it votes; others learn only.
-    pub is_voter: bool,
-    /// Up to where its log is known to be the leader's; known to the leader only.
-    pub matched: Option<u64>,
 }
 
 /// Where the state that was found stands in the log.

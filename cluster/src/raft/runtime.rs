@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use env::Spawn;
+use env::{BoxFuture, Spawn};
 use futures::channel::oneshot;
 use openraft::OptionalSend;
 use openraft::async_runtime::AsyncRuntime;
@@ -29,6 +29,11 @@ tokio::task_local! {
 impl Ambient {
     pub(super) fn new(spawn: Arc<dyn Spawn>, chance: machine::Rng) -> Arc<Ambient> {
         Arc::new(Ambient { spawn, chance: Mutex::new(chance) })
+    }
+
+    /// Starts a task of Raft's.
+    pub(super) fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        self.spawn.spawn(name, task);
     }
 
     /// Runs a future that may call into openraft.

@@ -360,3 +360,40 @@ fn an_outcome_that_comes_back_in_a_snapshot_is_said_to_be_unknown_and_the_next_g
         assert_eq!((heard.replaced, heard.unknown), (1, 1));
     });
 }
+
+#[test]
+fn a_node_joins_learns_votes_and_goes_again() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(70, 3).await;
+        let leader = nodes.leader().await;
+        put(nodes.node(leader), "t").await;
+        let coming = nodes.begin(4, |config| config.joins = true);
+        pause(2000).await;
+        // Until somebody lets it in it is nothing.
+        assert!(!coming.is_finished());
+        nodes.node(leader % 3 + 1).join(NodeId(4), peer(4).at).await.unwrap();
+        nodes.up.insert(4, coming.await.unwrap());
+        let members = nodes.node(4).status().members;
+        assert_eq!(members.len(), 4);
+        assert!(members.iter().all(|it| it.is_voter && it.at == Some(peer(it.node.0).at)));
+        assert_eq!(nodes.net.peers(1), [peer(2), peer(3), peer(4)]);
+        assert_eq!(nodes.net.peers(4), [peer(1), peer(2), peer(3)]);
+        nodes.agree().await;
+        assert!(has(nodes.node(4), "t"));
+        // What it proposes is committed; once in, it starts like the others.
+        put(nodes.node(4), "u").await;
+        nodes.kill(4);
+        nodes.start(4).await;
+        // Twice the same change nothing, and the leader itself may go.
+        nodes.node(4).join(NodeId(4), peer(4).at).await.unwrap();
+        let leader = nodes.leader().await;
+        nodes.node(4).remove(NodeId(leader)).await.unwrap();
+        nodes.kill(leader);
+        let second = nodes.leader().await;
+        put(nodes.node(second), "v").await;
+        nodes.agree().await;
+        let unknown = nodes.node(second).remove(NodeId(9)).await;
+        assert_eq!(unknown, Err(cluster::ChangeError::Unknown(NodeId(9))));
+        assert_eq!(nodes.node(second).status().members.len(), 3);
+    });
+}
