@@ -43,12 +43,13 @@ impl Adopter {
 
 impl State {
     /// The home that a node should yield next, to be drained or to share evenly. It falls silent for it first
-    /// and proposes `Yield` then. One at a time; none while the last one is fresh.
-    pub fn next_yield(&self, node: NodeId) -> Option<HomeId> {
+    /// and proposes `Yield` then. One at a time; none while the last one is fresh. `now` is the cluster's time as
+    /// far as the node can tell: an idle cluster's state stands still.
+    pub fn next_yield(&self, node: NodeId, now: ClusterTime) -> Option<HomeId> {
         let state = self.nodes.get(&node).filter(|state| state.alive)?;
         let held = || self.homes.iter().filter(move |(_, home)| home.holder == Some(node));
         let floating = held().filter(|(_, home)| home.floating().is_some());
-        let due = floating.map(|(id, _)| *id).find(|home| self.should_yield(node, state, *home));
+        let due = floating.map(|(id, _)| *id).find(|home| self.should_yield(node, state, *home, now));
         due.or_else(|| {
             let others = self.adopters().iter().any(|it| it.node != node && !it.drained);
             let drains = state.drained.is_some() && others;
@@ -56,7 +57,7 @@ impl State {
         })
     }
 
-    fn should_yield(&self, holder: NodeId, state: &Node, id: HomeId) -> bool {
+    fn should_yield(&self, holder: NodeId, state: &Node, id: HomeId, now: ClusterTime) -> bool {
         let Some(home) = self.homes.get(&id) else { return false };
         let Some(taker) = self.taker(id, Place::Yielded) else { return false };
         if state.drained.is_some() || !self.can_hold(holder, id) {
@@ -69,7 +70,7 @@ impl State {
         if rank(taker, to) >= rank(holder, state) {
             return false;
         }
-        let settled = self.time.since(to.since) >= SETTLED && self.time.since(self.last_move()) >= PACE;
+        let settled = now.since(to.since) >= SETTLED && now.since(self.last_move()) >= PACE;
         settled || !self.has_calls(id)
     }
 

@@ -4,6 +4,7 @@
 mod cdr_files;
 mod crash;
 mod golden;
+mod homes;
 mod limits;
 mod log;
 mod membership;
