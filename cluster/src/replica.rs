@@ -126,13 +126,14 @@ impl Replica {
     }
 
     /// Applies a committed batch and tells everyone.
-    pub(crate) fn apply(&self, index: u64, stamped: &Stamped) {
+    pub(crate) fn apply(&self, index: u64, term: u64, stamped: &Stamped) {
         let mut audience = self.audience.lock().unwrap_or_else(PoisonError::into_inner);
         let Audience { sink, deltas } = &mut *audience;
         deltas.clear();
         // The lock on the state is let go before anyone is told, so that they may look at it.
         let verdict = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.enter_term(term);
             match (state.apply(stamped, deltas), stamped.batch.commands.as_slice()) {
                 // This process's Boot was in a snapshot: nobody heard what came of it.
                 (Verdict::Repeated, [Command::Boot(boot)]) if self.proposer.is_booting(&stamped.batch) => {

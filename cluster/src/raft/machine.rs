@@ -110,7 +110,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let (entry, responder) = next?;
             let at = entry.log_id;
             if let EntryPayload::Normal(batch) = &entry.payload {
-                self.replica.apply(at.index, &batch.0);
+                self.replica.apply(at.index, at.leader_id.term, &batch.0);
             }
             self.place(|place| {
                 place.label.last = Some(at);
