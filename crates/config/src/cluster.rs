@@ -17,10 +17,6 @@ use crate::tree::{Node, Value};
 pub(crate) fn section(file: usize, node: &NodeFile, tree: &Node, problems: &mut Problems<'_>) {
     let Some(cluster) = &node.cluster else { return };
     let span = |key: &str| tree.span_at(&["cluster", key], None);
-    if cluster.listen.port() == 0 {
-        let hint = Some("such as 127.0.0.1:7000".to_owned());
-        problems.error(file, &span("listen"), "peers must know the port".to_owned(), hint);
-    }
     if !(DETECT_MIN..=DETECT_MAX).contains(&cluster.detect) {
         let hint = Some("500ms where the network is calm".to_owned());
         problems.error(file, &span("detect"), "detect is not from 100ms to 1m".to_owned(), hint);

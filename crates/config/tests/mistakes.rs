@@ -472,7 +472,7 @@ fn members_of_a_cluster_are_held_to_reason() {
     );
     node_says(
         "[node]\nid = 1\n[cluster]\nlisten = \"127.0.0.1:0\"\nsecret_file = \"k\"\n",
-        &["n.toml:4:10: peers must know the port (such as 127.0.0.1:7000)"],
+        &["n.toml:4:10: port 0 is none (1 to 65535)"],
     );
 }
 
