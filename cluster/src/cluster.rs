@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
 
-use crate::command::{Boot, Booted, Command, Outcome};
+use crate::command::{Boot, Booted, Command, FloatingHome, Outcome};
 use crate::dispatch::{Dispatch, FrameSink};
 use crate::log::{Log, LogHealth, SyncSample};
 use crate::outbox::Outbox;
@@ -35,6 +35,10 @@ pub struct Config {
     pub name: String,
     /// The fixed homes that it brings, by name.
     pub homes: Vec<Name>,
+    /// The floating homes that its node file names.
+    pub floating: Vec<FloatingHome>,
+    /// Where it stands.
+    pub region: Option<Name>,
     /// The nodes that found the cluster, this one among them; none: it is a cluster of one. Counts at the first
     /// start only: later, members come from the log.
     pub peers: Vec<Peer>,
@@ -59,6 +63,8 @@ impl Config {
             node,
             name: name.to_string(),
             homes: vec![name],
+            floating: Vec::new(),
+            region: None,
             peers: Vec::new(),
             joins: false,
             detect: Duration::from_millis(500),
@@ -216,7 +222,14 @@ impl Cluster {
             tasks.push(seams.spawn.spawn("links", Box::pin(dispatch.run())));
         }
         tasks.push(seams.spawn.spawn("leader", Box::pin(outbox.follow())));
-        let boot = Command::Boot(Boot { nonce, name: config.name, homes: config.homes, ..Boot::default() });
+        let boot = Command::Boot(Boot {
+            nonce,
+            name: config.name,
+            homes: config.homes,
+            floating: config.floating,
+            region: config.region,
+            ..Boot::default()
+        });
         let Some(Outcome::Booted(booted)) = proposer.ask(boot).await else {
             tasks.iter().for_each(|task| task.abort());
             return Err(OpenError::Fenced(config.node));
