@@ -25,6 +25,7 @@ use crate::raft::{
 use crate::replica::{Applied, Replica};
 use crate::state::State;
 use crate::time::LeaderTime;
+use crate::vigil::{Standing, Vigil};
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -160,6 +161,7 @@ struct Shared {
     replica: Arc<Replica>,
     proposer: Proposer,
     projection: Arc<Projection>,
+    vigil: Arc<Vigil>,
     tasks: Mutex<Vec<Box<dyn Task>>>,
     snapshot_every: u64,
     snapshot_at: AtomicU64,
@@ -217,9 +219,18 @@ impl Cluster {
             seams: seams.clone(),
         };
         let mut tasks = vec![seams.spawn.spawn("proposer", Box::pin(outbox.clone().run()))];
+        let vigil = Vigil::new(
+            config.node,
+            config.detect,
+            seams.clone(),
+            raft.clone(),
+            replica.clone(),
+            proposer.clone(),
+        );
         if let Some(links) = seams.frames.clone() {
-            let dispatch = Dispatch::new(links, outbox.clone(), frames);
+            let dispatch = Dispatch::new(links, outbox.clone(), vigil.clone(), frames);
             tasks.push(seams.spawn.spawn("links", Box::pin(dispatch.run())));
+            tasks.push(seams.spawn.spawn("vigil", Box::pin(vigil.clone().run())));
         }
         tasks.push(seams.spawn.spawn("leader", Box::pin(outbox.follow())));
         let boot = Command::Boot(Boot {
@@ -234,6 +245,7 @@ impl Cluster {
             tasks.iter().for_each(|task| task.abort());
             return Err(OpenError::Fenced(config.node));
         };
+        vigil.begin(booted.incarnation);
         tracing::info!(node = %config.node, incarnation = booted.incarnation.0, "part of the cluster");
         let shared = Arc::new(Shared {
             node: config.node,
@@ -243,6 +255,7 @@ impl Cluster {
             replica,
             proposer,
             projection,
+            vigil,
             tasks: Mutex::new(tasks),
             snapshot_every: config.snapshot_every,
             snapshot_at: AtomicU64::new(0),
@@ -274,6 +287,17 @@ impl Cluster {
     /// Looks at the state. Short: `apply` waits meanwhile. Long work goes on copies of its `Arc`s.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         self.shared.replica.read(look)
+    }
+
+    /// Whether this node may speak for its homes now: it holds a lease. Asked before each batch of sends. Alone,
+    /// it always may.
+    pub fn may_speak(&self) -> bool {
+        self.shared.seams.frames.is_none() || self.shared.vigil.may_speak()
+    }
+
+    /// Until when this node may speak for its homes, if it may; how the other nodes seem.
+    pub fn standing(&self) -> Standing {
+        self.shared.vigil.standing()
     }
 
     /// Sends a frame to another node's [`FrameSink`]. `false` if it is lost: that node can't be reached now.

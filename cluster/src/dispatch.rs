@@ -9,6 +9,7 @@ use env::{Frames, LinkEvent, Purpose};
 
 use crate::outbox::Outbox;
 use crate::raft::{Desk, Leader, Received};
+use crate::vigil::Vigil;
 
 /// Hears what other nodes sent for the layers above. Called on the node's thread; it passes on and does not
 /// wait.
@@ -31,15 +32,21 @@ impl FrameSink for () {
 pub(crate) struct Dispatch {
     frames: Arc<dyn Frames>,
     outbox: Outbox,
+    vigil: Arc<Vigil>,
     desk: Desk,
     sink: Arc<dyn FrameSink>,
     events: Vec<LinkEvent>,
 }
 
 impl Dispatch {
-    pub(crate) fn new(frames: Arc<dyn Frames>, outbox: Outbox, sink: Arc<dyn FrameSink>) -> Dispatch {
+    pub(crate) fn new(
+        frames: Arc<dyn Frames>,
+        outbox: Outbox,
+        vigil: Arc<Vigil>,
+        sink: Arc<dyn FrameSink>,
+    ) -> Dispatch {
         let desk = outbox.raft.desk();
-        Dispatch { frames, outbox, desk, sink, events: Vec::new() }
+        Dispatch { frames, outbox, vigil, desk, sink, events: Vec::new() }
     }
 
     /// Reads for as long as it is polled.
@@ -68,6 +75,9 @@ impl Dispatch {
     }
 
     fn take(&mut self, event: LinkEvent, cx: &mut Context<'_>) {
+        if let LinkEvent::Frame { from, .. } = &event {
+            self.vigil.heard(NodeId(*from));
+        }
         match event {
             LinkEvent::Up(node) => {
                 tracing::info!(node, "linked");
@@ -79,6 +89,7 @@ impl Dispatch {
             LinkEvent::Down(node) => {
                 tracing::info!(node, "the link is gone");
                 self.outbox.raft.lost(NodeId(node));
+                self.vigil.hinted(NodeId(node));
             }
             LinkEvent::Frame { from, purpose: Purpose::Forward, bytes } => {
                 self.sink.forwarded(NodeId(from), bytes);
@@ -95,6 +106,11 @@ impl Dispatch {
                         self.desk.run(taken, cx);
                     }
                     Some(Received::Refused(incarnation, seq)) => self.outbox.refused(incarnation, seq),
+                    Some(Received::Asked(ask)) => {
+                        let answer = self.vigil.asked(from, ask);
+                        self.outbox.raft.answer_lease(from, answer);
+                    }
+                    Some(Received::Leased(answer)) => self.vigil.answered(answer),
                     None => {}
                 }
             }

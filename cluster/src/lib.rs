@@ -22,6 +22,7 @@ mod raft;
 mod replica;
 pub mod state;
 mod time;
+mod vigil;
 
 pub use cluster::{Cluster, Config, Health, OpenError, Seams, Status};
 pub use command::{
@@ -33,3 +34,4 @@ pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{ChangeError, Member, RaftError, Stopped, UnusableSnapshot};
 pub use replica::Applied;
 pub use state::{APPLY_VERSION, Delta, State, Usage};
+pub use vigil::Standing;

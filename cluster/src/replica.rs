@@ -49,6 +49,8 @@ pub(crate) struct Replica {
     /// Whether this process has booted: what is applied before is history.
     live: AtomicBool,
     applied: AtomicU64,
+    /// The term of the last entry that was applied.
+    term: AtomicU64,
     clock: Arc<dyn Clock>,
     /// The time on the last batch, and when it was applied.
     heard: Mutex<(ClusterTime, Instant)>,
@@ -80,6 +82,7 @@ impl Replica {
             projection,
             live: AtomicBool::new(false),
             applied: AtomicU64::new(0),
+            term: AtomicU64::new(0),
         }
     }
 
@@ -88,8 +91,22 @@ impl Replica {
         look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another state in place: a snapshot's, taken at this index.
-    pub(crate) fn replace(&self, index: u64, state: State) {
+    /// The term of the last entry that was applied.
+    pub(crate) fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
+    /// The entries from here on are of this term.
+    pub(crate) fn enter_term(&self, term: u64) {
+        if self.term.swap(term, Ordering::Relaxed) != term {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).enter_term(term);
+        }
+    }
+
+    /// Puts another state in place: a snapshot's, taken at this index in this term.
+    pub(crate) fn replace(&self, (term, index): (u64, u64), mut state: State) {
+        state.enter_term(term);
+        self.term.store(term, Ordering::Relaxed);
         let mut audience = self.audience.lock().unwrap_or_else(PoisonError::into_inner);
         self.hear(state.time());
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;

@@ -15,6 +15,7 @@ use super::parcel::{Chunk, Delivered};
 use super::types::TypeConfig;
 use crate::codec::{self, DecodeError};
 use crate::command::Stamped;
+use crate::lease;
 
 /// One message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub(super) enum Frame {
     Propose(Arc<Stamped>),
     /// The receiver's batch of this number did not reach the log: the sender does not lead.
     Refused(Incarnation, u64),
+    /// A node asks the leader for its lease.
+    Lease(lease::Ask),
+    /// The leader's answer.
+    Leased(lease::Answer),
 }
 
 /// Tells requests apart. Numbers begin by chance in each life, so an answer to an earlier life fits nothing.

@@ -109,6 +109,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let at = entry.log_id;
+            self.replica.enter_term(at.leader_id.term);
             if let EntryPayload::Normal(batch) = &entry.payload {
                 self.replica.apply(at.index, at.leader_id.term, &batch.0);
             }
@@ -143,7 +144,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         // From here on a restart begins with it.
         let op = DiskOp::Rename { from: snapshot.name, to: name.clone() };
         perform(&*self.disk, Lane::Bulk, op).await?;
-        self.replica.replace(label.last.map_or(0, |at| at.index), state);
+        self.replica.replace(label.last.map_or((0, 0), |at| (at.leader_id.term, at.index)), state);
         self.place(|place| place.label = label.clone());
         self.keep(label, SnapshotFile { name, unpacked: None });
         Ok(())

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use ::machine::Instant;
 use call::{Incarnation, NodeId};
 use env::{Disk, Peer, Purpose};
 use openraft::async_runtime::WatchReceiver;
@@ -32,6 +33,7 @@ use thiserror::Error;
 
 use crate::cluster::Seams;
 use crate::command::{Batch, Stamped};
+use crate::lease;
 use crate::log::{Log, LogError};
 use crate::replica::Replica;
 use crate::state::State;
@@ -132,6 +134,10 @@ pub(crate) enum Received {
     Proposed(Arc<Stamped>),
     /// This node's batch of that number did not reach the log.
     Refused(Incarnation, u64),
+    /// Another node asks for its lease.
+    Asked(lease::Ask),
+    /// The leader's answer to this node.
+    Leased(lease::Answer),
 }
 
 impl Raft {
@@ -216,6 +222,33 @@ impl Raft {
         self.exchange.send(node.0, Purpose::Raft, &Frame::Refused(batch.incarnation, batch.seq));
     }
 
+    /// Asks the node that leads for a lease.
+    pub(crate) fn ask_lease(&self, leader: NodeId, ask: lease::Ask) {
+        self.exchange.send(leader.0, Purpose::Raft, &Frame::Lease(ask));
+    }
+
+    /// Answers a node that asked for a lease.
+    pub(crate) fn answer_lease(&self, node: NodeId, answer: lease::Answer) {
+        self.exchange.send(node.0, Purpose::Raft, &Frame::Leased(answer));
+    }
+
+    /// When the newest entries or heartbeat of a term were sent that a majority has acknowledged, this node
+    /// included: of both memberships, while they change.
+    pub(crate) fn acknowledged(&self, term: u64, now: Instant) -> Option<Instant> {
+        let server = self.server.borrow_watched();
+        let by = |voter: &u64| match *voter == self.node.0 {
+            true => Some(now),
+            false => self.exchange.acknowledged(NodeId(*voter), term),
+        };
+        let of_majority = |voters: &BTreeSet<u64>| {
+            let mut times: Vec<_> = voters.iter().map(by).collect();
+            times.sort_unstable_by(|a, b| b.cmp(a));
+            times.get(voters.len() / 2).copied().flatten()
+        };
+        let configs = server.membership_config.membership().get_joint_config();
+        configs.iter().map(of_majority).min().flatten()
+    }
+
     /// Who leads now, and in which term.
     pub(crate) fn leader(&self) -> (Leader, u64) {
         let server = self.server.borrow_watched();
@@ -258,6 +291,8 @@ impl Raft {
             Ok(Frame::Answer(ticket, answer)) => self.exchange.answered(from.0, ticket, answer),
             Ok(Frame::Propose(stamped)) => return Some(Received::Proposed(stamped)),
             Ok(Frame::Refused(incarnation, seq)) => return Some(Received::Refused(incarnation, seq)),
+            Ok(Frame::Lease(ask)) => return Some(Received::Asked(ask)),
+            Ok(Frame::Leased(answer)) => return Some(Received::Leased(answer)),
             Err(error) => tracing::warn!(%from, %error, "a node sent what can't be read"),
         }
         None
@@ -322,10 +357,11 @@ fn config(detect: Duration) -> Config {
     Config {
         cluster_name: "banyan".to_owned(),
         heartbeat_interval: permille(80),
-        // Under load, entries are heartbeats enough.
-        heartbeat_min_interval: Some(permille(40)),
-        election_timeout_min: permille(200),
-        election_timeout_max: permille(320),
+        // A follower waits for the greater of these and then, in addition, for something between both: with the
+        // default it stands for election after 130 to 160 ms of silence, before the leases that it was granted
+        // have run out.
+        election_timeout_min: permille(100),
+        election_timeout_max: permille(160),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         // A member whose disk was wiped must not take the leader's process with it.

@@ -5,6 +5,7 @@ mod cdr_files;
 mod crash;
 mod golden;
 mod homes;
+mod leases;
 mod limits;
 mod log;
 mod membership;
