@@ -163,8 +163,8 @@ impl Identity {
 
     fn root(&self, key: &PrivateKeyDer<'_>) -> [u8; 32] {
         match self {
-            Identity::Key(secret) => secret.derive(b"reset"),
-            Identity::Certificates(_) => ClusterKey(key.secret_der().into()).derive(b"reset"),
+            Identity::Key(secret) => secret.derive(b"resets"),
+            Identity::Certificates(_) => ClusterKey(key.secret_der().into()).derive(b"resets"),
         }
     }
 }

@@ -25,7 +25,8 @@ use std::time::Duration;
 use env::{Frames, LinkEvent, Peer, Purpose};
 use machine::Rng;
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -84,7 +85,7 @@ impl Quic {
     ///
     /// # Errors
     /// The address can't be bound, or the identity can't be used.
-    pub fn start(config: LinkConfig, rng: Rng) -> Result<Arc<Quic>, LinkError> {
+    pub fn start(config: LinkConfig, mut rng: Rng) -> Result<Arc<Quic>, LinkError> {
         let LinkConfig { node, listen, identity, detect } = config;
         let credentials = identity.credentials(node)?;
         let transport = Arc::new(transport(detect));
@@ -93,7 +94,9 @@ impl Quic {
         server.max_incoming(INCOMING_MAX).incoming_buffer_size_total(INCOMING_BYTES_MAX);
         let mut client = ClientConfig::new(Arc::new(credentials.client));
         client.transport_config(transport);
-        let endpoint = EndpointConfig::new(Arc::new(credentials.reset));
+        let mut endpoint = EndpointConfig::new(Arc::new(credentials.reset));
+        let ids = Mutex::new(rng.fork());
+        endpoint.cid_generator(move || Box::new(ConnectionIds(lock(&ids).fork())));
         let endpoint = socket(listen)
             .and_then(|socket| Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)))
             .map_err(|source| LinkError::Bind { at: listen, source })?;
@@ -157,6 +160,27 @@ impl Frames for Quic {
     }
 }
 
+/// Random connection ids. quinn's own can be told from nonsense, and packets with nonsense are dropped in
+/// silence; but a predecessor's ids are nonsense to a restarted process, and their senders must hear that it
+/// knows them no more.
+struct ConnectionIds(Rng);
+
+impl ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CONNECTION_ID_LEN];
+        self.0.fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
 fn transport(detect: Duration) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle = (detect * 2).clamp(IDLE_MIN, IDLE_MAX);
@@ -191,6 +215,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+const CONNECTION_ID_LEN: usize = 8;
 const IDLE_MIN: Duration = Duration::from_millis(400);
 const IDLE_MAX: Duration = Duration::from_secs(60);
 const INITIAL_RTT: Duration = Duration::from_millis(50);

@@ -26,9 +26,9 @@ struct Node {
     seen: VecDeque<LinkEvent>,
 }
 
-fn config(id: u64, secret: &[u8], listen: SocketAddr) -> LinkConfig {
+fn config(id: u64, secret: &[u8]) -> LinkConfig {
     let identity = Identity::Key(ClusterKey::parse(secret).unwrap());
-    LinkConfig { node: id, listen, identity, detect: DETECT }
+    LinkConfig { node: id, listen: "127.0.0.1:0".parse().unwrap(), identity, detect: DETECT }
 }
 
 fn loopback() -> SocketAddr {
@@ -37,11 +37,12 @@ fn loopback() -> SocketAddr {
 
 impl Node {
     fn start(id: u64, secret: &[u8]) -> Node {
-        Node::start_at(id, secret, loopback())
+        Node::with(config(id, secret))
     }
 
-    fn start_at(id: u64, secret: &[u8], listen: SocketAddr) -> Node {
-        let quic = Quic::start(config(id, secret, listen), Rng::from_u64(id)).unwrap();
+    fn with(config: LinkConfig) -> Node {
+        let id = config.node;
+        let quic = Quic::start(config, Rng::from_u64(id)).unwrap();
         Node { id, quic, seen: VecDeque::new() }
     }
 
@@ -316,7 +317,7 @@ async fn a_node_that_is_stopped_and_started_is_linked_again() {
     one.quic.close().await;
     two.sees(LinkEvent::Down(1)).await;
     drop(one);
-    let mut again = start_again(1, at).await;
+    let mut again = start_again(LinkConfig { listen: at, ..config(1, OURS) }).await;
     again.quic.set_peers(&peers);
     again.sees(LinkEvent::Up(2)).await;
     two.sees(LinkEvent::Up(1)).await;
@@ -325,11 +326,11 @@ async fn a_node_that_is_stopped_and_started_is_linked_again() {
 }
 
 /// The endpoint's task lets go of the socket a few turns after the last handle.
-async fn start_again(id: u64, at: SocketAddr) -> Node {
+async fn start_again(config: LinkConfig) -> Node {
     let started = async {
         loop {
-            match Quic::start(config(id, OURS, at), Rng::from_u64(id)) {
-                Ok(quic) => return Node { id, quic, seen: VecDeque::new() },
+            match Quic::start(config.clone(), Rng::from_u64(99)) {
+                Ok(quic) => return Node { id: config.node, quic, seen: VecDeque::new() },
                 Err(LinkError::Bind { .. }) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
@@ -346,10 +347,10 @@ struct Mortal {
 }
 
 impl Mortal {
-    fn start(id: u64) -> Mortal {
+    fn start(config: LinkConfig) -> Mortal {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let entered = runtime.enter();
-        let node = Node::start(id, OURS);
+        let node = Node::with(config);
         drop(entered);
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -367,16 +368,20 @@ impl Mortal {
     }
 }
 
+/// Nobody waits for a silence here: the new process tells whoever still speaks to the old one.
 async fn dies_and_returns(mortal_id: u64, other_id: u64) {
-    let mut other = Node::start(other_id, OURS);
-    let mortal = Mortal::start(mortal_id);
+    let patient = |id| LinkConfig { detect: LONG * 2, ..config(id, OURS) };
+    let mut other = Node::with(patient(other_id));
+    let mortal = Mortal::start(patient(mortal_id));
     let peers = [other.peer(), mortal.node.peer()];
-    let at = mortal.node.peer().at;
+    let listen = mortal.node.peer().at;
     acquaint(&[&other, &mortal.node]);
     other.sees(LinkEvent::Up(mortal_id)).await;
     mortal.die();
-    let mut again = start_again(mortal_id, at).await;
+    let mut again = start_again(LinkConfig { listen, ..patient(mortal_id) }).await;
     again.quic.set_peers(&peers);
+    // Into the void, or not even that: what is lost with a link is lost.
+    other.quic.send(mortal_id, Purpose::Raft, b"lost".to_vec());
     again.sees(LinkEvent::Up(other_id)).await;
     other.sees(LinkEvent::Down(mortal_id)).await;
     other.sees(LinkEvent::Up(mortal_id)).await;
@@ -396,8 +401,9 @@ async fn an_accepting_node_that_dies_without_a_word_is_linked_again() {
 
 #[tokio::test]
 async fn a_node_that_falls_silent_is_down() {
-    let mut one = Node::start(1, OURS);
-    let mortal = Mortal::start(2);
+    let hasty = |id| LinkConfig { detect: Duration::from_millis(300), ..config(id, OURS) };
+    let mut one = Node::with(hasty(1));
+    let mortal = Mortal::start(hasty(2));
     acquaint(&[&one, &mortal.node]);
     one.sees(LinkEvent::Up(2)).await;
     mortal.die();
@@ -447,7 +453,7 @@ async fn a_frame_that_is_too_long_or_a_stream_for_nothing_ends_the_link() {
     {
         let mut two = Node::start(2, OURS);
         two.quic.set_peers(&[Peer { node: 1, at: loopback() }]);
-        let credentials = config(1, OURS, loopback()).identity.credentials(1).unwrap();
+        let credentials = config(1, OURS).identity.credentials(1).unwrap();
         let endpoint = Endpoint::client(loopback()).unwrap();
         let client = ClientConfig::new(Arc::new(credentials.client));
         let connection = endpoint.connect_with(client, two.peer().at, "node-2").unwrap().await.unwrap();
@@ -468,6 +474,6 @@ async fn a_frame_that_is_too_long_or_a_stream_for_nothing_ends_the_link() {
 async fn an_address_that_is_taken_is_named() {
     let one = Node::start(1, OURS);
     let at = one.peer().at;
-    let error = Quic::start(config(2, OURS, at), Rng::from_u64(2)).err().unwrap();
+    let error = Quic::start(LinkConfig { listen: at, ..config(2, OURS) }, Rng::from_u64(2)).err().unwrap();
     assert!(error.to_string().starts_with(&format!("[cluster] listen {at} can't be bound: ")), "{error}");
 }
