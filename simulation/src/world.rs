@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::disk::MemDisk;
 use crate::entropy::SeededEntropy;
+use crate::frames::Links;
 use crate::network::{Latency, MemoryNetwork, Wire};
 use crate::relay::MemoryRelay;
 use crate::time::{VirtualClock, VirtualSpawn};
@@ -24,6 +25,8 @@ pub struct World {
     pub wire: Arc<Wire>,
     /// What happened.
     pub trace: Arc<Trace>,
+    /// The links between its nodes.
+    pub links: Arc<Links>,
     rng: Rng,
 }
 
@@ -31,6 +34,9 @@ pub struct World {
 const LATENCY: Latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
 /// How long a write takes to be durable.
 const SYNC: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+
+/// After how much silence a node is held dead: the default of node files.
+const DETECT: Duration = Duration::from_millis(500);
 
 impl World {
     /// The world that follows from `seed`.
@@ -40,7 +46,8 @@ impl World {
         let trace = Arc::new(Trace::default());
         let wire = Wire::new(clock.clone(), trace.clone(), LATENCY, rng.fork());
         tokio::spawn(wire.clone().run());
-        World { clock, wire, trace, rng }
+        let links = Links::new(wire.clone(), clock.clone(), trace.clone(), DETECT, rng.fork());
+        World { clock, wire, trace, links, rng }
     }
 
     /// The seams of a node with this disk.
