@@ -11,5 +11,6 @@ mod log;
 mod membership;
 mod net;
 mod several;
+mod speakers;
 mod state;
 mod support;
