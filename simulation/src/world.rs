@@ -68,6 +68,7 @@ impl World {
             disk: Arc::new(disk.clone()),
             relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone())),
             resolve: Arc::new(Literals),
+            frames: None,
         }
     }
 

@@ -39,6 +39,7 @@ fn config() -> NodeConfig {
         pace: cluster::Pace::default(),
         streams: transport::StreamLimits::default(),
         floating: Vec::new(),
+        cluster: None,
     }
 }
 

@@ -17,7 +17,7 @@ mod windows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use call::{CallId, CallRecord, Cdr, Epoch, HomeId, Incarnation, NodeId};
+use call::{CallId, CallRecord, Cdr, Epoch, HomeId, Incarnation, InviteKey, NodeId};
 use machine::ClusterTime;
 use trunk::{Name, Resources, Scope, Side};
 
@@ -172,6 +172,14 @@ impl State {
     /// Every slot that is held.
     pub fn slots(&self) -> impl Iterator<Item = (&Scope, CallId, Side)> {
         self.slots.iter().flat_map(|(scope, held)| held.iter().map(move |(call, side)| (scope, *call, *side)))
+    }
+
+    /// The call that this INVITE, or the one that this CANCEL is for, began.
+    pub fn call_of(&self, key: &InviteKey) -> Option<CallId> {
+        match self.invites.known(key)? {
+            call::Outcome::Duplicate(call) => Some(call),
+            _ => None,
+        }
     }
 
     /// How many INVITEs are remembered.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ::media::PortPool;
 use call::{Context, HomeId, Phase};
@@ -14,8 +15,44 @@ use crate::{HomeConfig, StartError, lock};
 
 /// How many calls are rebuilt before others get their turn.
 const RESTORE_BURST: usize = 32;
+/// When an address that could not be bound is tried again.
+const BIND_AGAIN: Duration = Duration::from_millis(50);
 
 impl Shared {
+    /// Takes the homes that the cluster gives to this node, and leaves those that it takes away. Never ends.
+    pub(crate) async fn keep_homes(self: Arc<Shared>, own: HomeConfig) {
+        loop {
+            self.homes_moved.notified().await;
+            while !self.tend_homes(&own).await {
+                // An address is not ours yet: its last holder's socket, or what brings it here, is slow.
+                self.world.spawn.sleep_until(self.world.clock.now() + BIND_AGAIN).await;
+            }
+        }
+    }
+
+    /// Leaves, then takes. False if an address could not be bound.
+    async fn tend_homes(self: &Arc<Shared>, own: &HomeConfig) -> bool {
+        let held = self.cluster.held();
+        for home in self.homes() {
+            if !held.iter().any(|(held, _)| held.home == home.id && held.epoch == home.epoch) {
+                self.leave(home.id);
+            }
+        }
+        let mut all = true;
+        for (held, floating) in held.iter().filter(|(held, _)| self.home(held.home).is_none()) {
+            let config = floating.as_ref().map_or_else(|| own.clone(), HomeConfig::from);
+            let entered = match Sockets::bind(&self.world, &config) {
+                Ok(sockets) => self.enter(&config, held, sockets).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = entered {
+                tracing::warn!(home = %held.name, %error, "the home can't be taken yet");
+                all = false;
+            }
+        }
+        all
+    }
+
     /// Takes a home in: its calls are rebuilt from what a quorum holds of them, then it is listened to.
     ///
     /// # Errors

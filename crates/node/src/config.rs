@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use call::NodeId;
-use cluster::Pace;
+use call::{NodeId, Secret};
+use cluster::{FloatingHome, Pace};
 use transaction::Times;
 use transport::StreamLimits;
 use trunk::{Name, NameError, Transport};
@@ -40,7 +40,20 @@ pub struct NodeConfig {
     /// What strangers may take of us over streams.
     pub streams: StreamLimits,
     /// The floating homes of the cluster: the same list in every node's file.
-    pub floating: Vec<HomeConfig>,
+    pub floating: Vec<FloatingHome>,
+    /// The other nodes; none: a cluster of one.
+    pub cluster: Option<ClusterConfig>,
+}
+
+/// What a node of several is told.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// Those that found the cluster, this node among them.
+    pub peers: Vec<env::Peer>,
+    /// After how long a silent node counts as dead.
+    pub detect: Duration,
+    /// The key of tags and branches, the same on all nodes.
+    pub secret: Secret,
 }
 
 /// A home: a service address and the media that goes with it.
@@ -58,6 +71,19 @@ pub struct HomeConfig {
     pub media_advertise: Option<IpAddr>,
     /// The ports that RTP and RTCP use.
     pub media_ports: RangeInclusive<u16>,
+}
+
+impl From<&FloatingHome> for HomeConfig {
+    fn from(home: &FloatingHome) -> HomeConfig {
+        HomeConfig {
+            name: home.name.clone(),
+            listen: home.sip.iter().map(|(t, port)| (*t, SocketAddr::new(home.address, *port))).collect(),
+            advertise: None,
+            media: home.address,
+            media_advertise: None,
+            media_ports: home.media_ports.first..=home.media_ports.last,
+        }
+    }
 }
 
 impl NodeConfig {
@@ -78,6 +104,7 @@ impl NodeConfig {
             pace: Pace::default(),
             streams: StreamLimits::default(),
             floating: Vec::new(),
+            cluster: None,
         }
     }
 

@@ -34,7 +34,7 @@ impl Shared {
         if let Some((_, actor)) = self.by_key(&key) {
             return self.deliver(&actor, incoming);
         }
-        if self.replay(incoming) == Standing::Known {
+        if self.replay(incoming) == Standing::Known || self.pass_on_copy(Some(key), incoming) {
             return;
         }
         if let Some(why) = self.full() {

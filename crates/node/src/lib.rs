@@ -15,6 +15,7 @@ mod clock;
 mod config;
 pub mod disk;
 mod exposition;
+mod forward;
 mod gate;
 mod home;
 mod invite;
@@ -33,7 +34,7 @@ mod wheel;
 pub mod world;
 
 pub use clock::SystemClock;
-pub use config::{HomeConfig, NodeConfig};
+pub use config::{ClusterConfig, HomeConfig, NodeConfig};
 pub use metrics::{Drop, Metrics};
 pub use node::{Node, NodeHandle, StartError};
 pub use world::World;

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub actors: AtomicU64,
     /// Calls rebuilt from their records.
     pub restored: AtomicU64,
+    /// Messages passed on to the node that holds their call.
+    pub forwarded: AtomicU64,
     /// Call actors that failed.
     pub failed: AtomicU64,
     /// INVITEs refused before they cost anything, by why.
@@ -127,7 +129,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 11] = [
+        let counters: [(&str, &str, &AtomicU64); 12] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -135,6 +137,7 @@ impl Metrics {
             ("calls_answered_total", "calls answered", &self.answered),
             ("calls_ended_total", "calls ended", &self.ended),
             ("calls_restored_total", "calls rebuilt from their records", &self.restored),
+            ("messages_forwarded_total", "messages passed on to the node of their call", &self.forwarded),
             ("call_failures_total", "call actors that failed", &self.failed),
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),

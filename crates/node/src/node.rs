@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use call::{CallId, Input, Secret};
+use call::{CallId, Input};
 use cluster::Health;
 use machine::Rng;
 use media::PortRangeError;
@@ -98,7 +98,7 @@ impl Node {
         world.entropy.fill(&mut seed);
         let mut rng = Rng::seeded(seed);
         let opened = Replica::open(&world, &config, &mut rng).await?;
-        let Opened { replica: cluster, ear, homes, incarnation, secret } = opened;
+        let Opened { replica: cluster, ear, incarnation, secret } = opened;
         let counters = Arc::new(Counters::default());
         let outbox = Arc::new(Outbox::new(counters.clone()));
         let shared = Arc::new_cyclic(|shared| {
@@ -110,7 +110,6 @@ impl Node {
                 config.streams,
                 counters.clone(),
             );
-            let secret = Secret::new(secret);
             Shared::new(Parts { world, config, secret, counters, outbox, streams, cluster, rng })
         });
         let (root, _) = Actor::spawn(None, Root::new(shared.clone()), ()).await?;
@@ -118,8 +117,13 @@ impl Node {
         ear.attach(&shared);
         let node = NodeHandle { shared, root };
         node.run_background();
-        let held = homes.iter().find(|held| held.name == own.name).ok_or(StartError::NoHome)?;
+        let held = node.shared.cluster.held();
+        let fixed = held.iter().find(|(held, floating)| held.name == own.name && floating.is_none());
+        let (held, _) = fixed.ok_or(StartError::NoHome)?;
         node.shared.enter(&own, held, sockets).await?;
+        let keeper = node.shared.clone();
+        node.shared.homes_moved.notify_one();
+        node.shared.world.spawn.spawn("homes", Box::pin(async move { keeper.keep_homes(own).await }));
         node.shared.ready.store(true, Ordering::Relaxed);
         Ok(node)
     }

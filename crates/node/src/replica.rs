@@ -1,11 +1,14 @@
 //! The replicated state's side of a node: opening it, proposing to it, hearing from it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
-use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation};
-use cluster::{Applied, Batch, Cluster, Command, Delta, Health, Held, Outcome, Seams, Urgency};
-use env::{Disk, DiskOp, Lane};
+use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation, InviteKey};
+use call::{NodeId, Secret};
+use cluster::{Applied, Batch, Cluster, Command, Delta, FloatingHome, FrameSink, Health, Held};
+use cluster::{Outcome, Seams, Urgency};
+use env::{Disk, DiskOp, Lane, Purpose};
 use futures::channel::oneshot;
 use machine::Rng;
 use trunk::{Name, Resources};
@@ -22,9 +25,8 @@ pub(crate) struct Replica {
 pub(crate) struct Opened {
     pub(crate) replica: Replica,
     pub(crate) ear: Ear,
-    pub(crate) homes: Vec<Held>,
     pub(crate) incarnation: Incarnation,
-    pub(crate) secret: [u8; 16],
+    pub(crate) secret: Secret,
 }
 
 /// The file that holds the key of tags and branches: a successor must derive the same ones.
@@ -37,22 +39,31 @@ impl Replica {
         config: &NodeConfig,
         rng: &mut Rng,
     ) -> Result<Opened, StartError> {
-        let secret = secret(&*world.disk, rng).await.map_err(StartError::Secret)?;
+        let secret = match &config.cluster {
+            Some(cluster) => cluster.secret,
+            None => Secret::new(secret(&*world.disk, rng).await.map_err(StartError::Secret)?),
+        };
         let name = Name::new(&config.name).map_err(StartError::Name)?;
         let mut settings = cluster::Config::alone(config.id, name.clone());
         settings.pace = config.pace;
+        settings.floating.clone_from(&config.floating);
+        if let Some(cluster) = &config.cluster {
+            settings.peers.clone_from(&cluster.peers);
+            settings.detect = cluster.detect;
+        }
         let seams = Seams {
             clock: world.clock.clone(),
             entropy: world.entropy.clone(),
             spawn: world.spawn.clone(),
             disk: world.disk.clone(),
-            frames: None,
+            frames: world.frames.clone(),
         };
         let ear = Ear::default();
-        let cluster = Cluster::open(settings, seams, Box::new(ear.clone()), Arc::new(())).await?;
+        let heard = Arc::new(ear.clone());
+        let cluster = Cluster::open(settings, seams, Box::new(ear.clone()), heard).await?;
         let booted = cluster.booted();
-        let (homes, incarnation) = (booted.homes.clone(), booted.incarnation);
-        Ok(Opened { replica: Replica { cluster }, ear, homes, incarnation, secret })
+        let incarnation = booted.incarnation;
+        Ok(Opened { replica: Replica { cluster }, ear, incarnation, secret })
     }
 
     /// The membership itself.
@@ -102,6 +113,42 @@ impl Replica {
         self.cluster.read(|state| state.calls().filter(|record| record.home == home).cloned().collect())
     }
 
+    /// The homes that this node holds, as of the last batch.
+    pub(crate) fn held(&self) -> Vec<(Held, Option<FloatingHome>)> {
+        let node = self.cluster.node();
+        self.cluster.read(|state| {
+            let spec = |held: &Held| state.home(held.home).and_then(|home| home.floating().cloned());
+            state.held(node).into_iter().map(|held| (held.clone(), spec(&held))).collect()
+        })
+    }
+
+    /// The call that this INVITE, or the one that this CANCEL is for, began.
+    pub(crate) fn call_of(&self, key: &InviteKey) -> Option<CallId> {
+        self.cluster.read(|state| state.call_of(key))
+    }
+
+    /// The other node that holds the home of a call.
+    pub(crate) fn holder_of(&self, call: CallId) -> Option<NodeId> {
+        let holder = self.cluster.read(|state| state.home(state.call(call)?.home)?.holder);
+        holder.filter(|holder| *holder != self.cluster.node())
+    }
+
+    /// The other node that holds the home of an address.
+    pub(crate) fn holder_at(&self, local: SocketAddr) -> Option<NodeId> {
+        let holder = self.cluster.read(|state| {
+            let is_there = |home: &FloatingHome| {
+                home.address == local.ip() && home.sip.iter().any(|(_, port)| *port == local.port())
+            };
+            state.homes().find(|(_, home)| home.floating().is_some_and(is_there))?.1.holder
+        });
+        holder.filter(|holder| *holder != self.cluster.node())
+    }
+
+    /// Sends a frame to another node. What is lost is sent again by the peer that wrote it.
+    pub(crate) fn forward(&self, to: NodeId, bytes: Vec<u8>) -> bool {
+        self.cluster.send(to, Purpose::Forward, bytes)
+    }
+
     /// The resources.
     pub(crate) fn resources(&self) -> Arc<Resources> {
         self.cluster.read(|state| state.resources().clone())
@@ -141,8 +188,11 @@ impl Applied for Ear {
 
     fn deltas(&mut self, _: u64, deltas: &[Delta]) {
         for delta in deltas {
-            if let (Delta::Resources(resources), Some(shared)) = (delta, self.shared()) {
-                shared.set_resources(resources);
+            let Some(shared) = self.shared() else { return };
+            match delta {
+                Delta::Resources(resources) => shared.set_resources(resources),
+                Delta::HomeMoved { .. } => shared.homes_moved.notify_one(),
+                _ => {}
             }
         }
     }
@@ -152,6 +202,16 @@ impl Applied for Ear {
             shared.fenced();
         }
     }
+}
+
+impl FrameSink for Ear {
+    fn forwarded(&self, from: NodeId, bytes: Vec<u8>) {
+        if let Some(shared) = self.shared() {
+            shared.forwarded(from, &bytes);
+        }
+    }
+
+    fn asked(&self, _: NodeId, _: Vec<u8>) {}
 }
 
 /// The key of tags and branches; drawn at the first start.

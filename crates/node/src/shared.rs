@@ -13,6 +13,7 @@ use call::{InviteKey, Outcome, Phase, Ports, Remains, Secret};
 use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
+use tokio::sync::Notify;
 use transport::{Counters, Outbox, Peer, Streams};
 use trunk::{Name, Resources, Transport};
 
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) ready: AtomicBool,
     pub(crate) writable: AtomicBool,
     pub(crate) secret: Secret,
+    /// Told when a home may have come or gone.
+    pub(crate) homes_moved: Notify,
     homes: Mutex<Homes>,
     pub(crate) calls: Mutex<Calls>,
     afterlife: Mutex<Afterlife>,
@@ -90,6 +93,7 @@ impl Shared {
             ready: AtomicBool::new(false),
             writable: AtomicBool::new(true),
             secret: parts.secret,
+            homes_moved: Notify::new(),
             homes: Mutex::default(),
             calls: Mutex::default(),
             afterlife: Mutex::new(Afterlife::new(keep, REMAINS_MAX)),
@@ -148,7 +152,9 @@ impl Shared {
     pub(crate) fn send(&self, flow: Flow, bytes: Bytes) {
         match flow.transport {
             Transport::Udp => {
-                self.outbox.push(flow.local, flow.remote, bytes);
+                if !self.outbox.push(flow.local, flow.remote, bytes.clone()) {
+                    self.send_elsewhere(&flow, &bytes);
+                }
             }
             Transport::Tcp | Transport::Tls => {
                 let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };

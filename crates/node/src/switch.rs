@@ -102,12 +102,13 @@ impl Shared {
             self.metrics.dropped(Drop::Malformed);
             return Standing::Stranger;
         }
-        let actor = route::response(&incoming.message).and_then(|call| self.actor(call));
-        match actor {
+        let call = route::response(&incoming.message);
+        match call.and_then(|call| self.actor(call)) {
             Some(actor) => {
                 self.deliver(&actor, incoming);
                 Standing::Known
             }
+            None if call.is_some_and(|call| self.pass_on(call, incoming)) => Standing::Known,
             None => self.replay(incoming),
         }
     }
@@ -148,8 +149,11 @@ impl Shared {
     fn in_dialog(self: &Arc<Shared>, incoming: &Incoming<'_>) -> Standing {
         let message = &incoming.message;
         let is_ack = message.method() == Some(Method::Ack);
-        let actor = route::request(message).and_then(|call| self.actor(call));
-        let Some(actor) = actor else {
+        let call = route::request(message);
+        let Some(actor) = call.and_then(|call| self.actor(call)) else {
+            if call.is_some_and(|call| self.pass_on(call, incoming)) {
+                return Standing::Known;
+            }
             if self.replay(incoming) == Standing::Known {
                 return Standing::Known;
             }
@@ -210,6 +214,7 @@ impl Shared {
         match key.and_then(|key| self.by_key(&key)) {
             Some((_, actor)) => self.deliver(&actor, incoming),
             None if self.replay(incoming) == Standing::Known => {}
+            None if self.pass_on_copy(key, incoming) => {}
             None => {
                 // RFC 3261 §9.2: nothing to cancel.
                 let answer = incoming.stateless().plain(&incoming.message, 481);

@@ -7,7 +7,7 @@ mod runtime;
 use std::io;
 use std::sync::Arc;
 
-use env::{Clock, Disk, Entropy, Network, Relay, Spawn};
+use env::{Clock, Disk, Entropy, Frames, Network, Relay, Spawn};
 
 use crate::{Resolve, SystemClock};
 
@@ -32,6 +32,8 @@ pub struct World {
     pub relay: Arc<dyn Relay>,
     /// Names.
     pub resolve: Arc<dyn Resolve>,
+    /// The links to other nodes, if there are any.
+    pub frames: Option<Arc<dyn Frames>>,
 }
 
 impl World {
@@ -45,6 +47,7 @@ impl World {
             disk,
             relay,
             resolve: Arc::new(SystemResolve),
+            frames: None,
         }
     }
 }
