@@ -98,6 +98,12 @@ impl ClusterKey {
         bytes
     }
 
+    /// The key under which all nodes derive the tags and branches of calls.
+    pub fn tags(&self) -> [u8; 16] {
+        let derived = self.derive(b"tags and branches");
+        *derived.first_chunk().expect("32 bytes hold 16")
+    }
+
     /// The authority's key (RFC 8410 §7: the seed in PKCS #8).
     fn authority(&self) -> Result<KeyPair, IdentityError> {
         let mut der = ED25519_PKCS8_HEAD.to_vec();

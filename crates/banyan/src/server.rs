@@ -1,16 +1,18 @@
 //! `banyan server`: one node in the foreground, from its file to its last goodbye.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::FloatingHome;
+use cluster::link::{ClusterKey, Identity, LinkConfig, Quic};
 use config::NodeFile;
 use config::node::{LogFormat, UnknownSources};
 use node::disk::FileDisk;
 use node::relay::SocketRelay;
-use node::world::{World, raise_open_files};
-use node::{Node, NodeConfig, NodeHandle, SystemClock};
+use node::world::{SystemEntropy, World, raise_open_files};
+use node::{ClusterConfig, Node, NodeConfig, NodeHandle, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServerArgs;
@@ -43,6 +45,8 @@ pub fn server(args: &ServerArgs) -> Result {
 async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result {
     let mut signals = Signals::new()?;
     let mut config = settings(file);
+    let key = cluster_key(file)?;
+    config.cluster = cluster(file, key.as_ref())?;
     check_files(&mut config);
     let clock = Arc::new(SystemClock::start());
     let options = api::Options {
@@ -53,7 +57,8 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
     };
     // Every port first: a process that can't have them all leaves no trace in the log.
     let http = api::bind(options).map_err(|error| Failure::No(error.to_string()))?;
-    let world = world(file, clock)?;
+    let mut world = world(file, clock)?;
+    world.frames = links(file, key)?;
     let node = Node::start(world, config).await.map_err(|error| Failure::No(error.to_string()))?;
     let http = match http.serve(node.clone()) {
         Ok(http) => http,
@@ -137,11 +142,11 @@ fn load(path: &Path) -> Result<NodeFile> {
 /// What the file may say and this release can't do yet.
 fn check_built(file: &NodeFile) -> Result {
     let unbuilt = |what: &str| Err(Failure::Usage(format!("{what} is not built yet; leave it out")));
-    if file.cluster.as_ref().is_some_and(|cluster| cluster.peers.len() > 1) {
-        return unbuilt("a [cluster] of several nodes");
+    if file.cluster.as_ref().is_some_and(|cluster| cluster.secret_file.is_none()) {
+        return unbuilt("a [cluster] without secret_file");
     }
-    if !file.homes.is_empty() {
-        return unbuilt("[[home]]");
+    if file.homes.iter().any(|home| home.interface.is_some() || home.hook.is_some()) {
+        return unbuilt("interface and hook of [[home]]");
     }
     if file.sip.listen.iter().any(|listen| listen.transport == trunk::Transport::Tls) {
         return unbuilt("tls:// in sip.listen");
@@ -152,10 +157,10 @@ fn check_built(file: &NodeFile) -> Result {
 fn start_logging(file: &NodeFile) {
     use tracing_subscriber::EnvFilter;
     // The libraries' own words are for their authors; an operator may ask for them by name.
-    let quiet = format!("ractor=warn,openraft=warn,{}", file.log.filter);
+    let quiet = format!("ractor=warn,openraft=error,{}", file.log.filter);
     let filter = EnvFilter::try_new(&quiet).unwrap_or_else(|error| {
         eprintln!("log.filter: {error}; \"info\" is used");
-        EnvFilter::new("ractor=warn,openraft=warn,info")
+        EnvFilter::new("ractor=warn,openraft=error,info")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match file.log.format {
@@ -186,7 +191,64 @@ fn settings(file: &NodeFile) -> NodeConfig {
     config.media_advertise = file.media.advertise;
     config.media_ports = file.media.ports.first..=file.media.ports.last;
     config.media_rest = MEDIA_REST;
+    config.floating = file.homes.iter().map(floating).collect();
     config
+}
+
+fn floating(home: &config::node::Home) -> FloatingHome {
+    FloatingHome {
+        name: home.name.clone(),
+        address: home.address.addr(),
+        sip: home.sip.iter().map(|port| (port.transport, port.port)).collect(),
+        media_ports: home.media_ports,
+        nodes: home.nodes.iter().copied().map(call::NodeId).collect(),
+        region: home.region.clone(),
+    }
+}
+
+/// The secret that the nodes of the cluster share.
+fn cluster_key(file: &NodeFile) -> Result<Option<ClusterKey>> {
+    let Some(path) = file.cluster.as_ref().and_then(|cluster| cluster.secret_file.as_ref()) else {
+        return Ok(None);
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::No(format!("cluster.secret_file {}: {error}", path.display()))
+    };
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let key = ClusterKey::parse(&bytes).map_err(|error| failed(&error))?;
+    if key.is_short() {
+        tracing::warn!("cluster.secret_file is short: make one with `openssl rand -hex 32`");
+    }
+    Ok(Some(key))
+}
+
+fn cluster(file: &NodeFile, key: Option<&ClusterKey>) -> Result<Option<ClusterConfig>> {
+    let (Some(cluster), Some(key)) = (&file.cluster, key) else { return Ok(None) };
+    let find = |peer: &config::node::Peer| {
+        let failed = |why: String| Failure::No(format!("cluster.peers {}: {why}", peer.address));
+        let mut found = peer.address.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+        let at = found.next().ok_or_else(|| failed("it has no address".to_owned()))?;
+        Ok(env::Peer { node: peer.id, at })
+    };
+    let peers = cluster.peers.iter().map(find).collect::<Result<_>>()?;
+    let secret = call::Secret::new(key.tags());
+    Ok(Some(ClusterConfig { peers, detect: cluster.detect, secret }))
+}
+
+/// The links to the other nodes.
+fn links(file: &NodeFile, key: Option<ClusterKey>) -> Result<Option<Arc<dyn env::Frames>>> {
+    let (Some(cluster), Some(key)) = (&file.cluster, key) else { return Ok(None) };
+    let config = LinkConfig {
+        node: file.node.id,
+        listen: cluster.listen,
+        identity: Identity::Key(key),
+        detect: cluster.detect,
+    };
+    let mut seed = [0; 32];
+    env::Entropy::fill(&SystemEntropy, &mut seed);
+    let links =
+        Quic::start(config, machine::Rng::seeded(seed)).map_err(|error| Failure::No(error.to_string()))?;
+    Ok(Some(links))
 }
 
 /// Raises the limit on open files to what the node may need; where that fails, fewer connections are taken.

@@ -65,11 +65,8 @@ impl Shared {
         let framing = if flow.transport == Transport::Udp { Framing::Datagram } else { Framing::Stream };
         let Ok(message) = OwnedMessage::parse(message, framing) else { return };
         let view = message.view();
-        let named = if view.is_request() {
-            call::route::request(&view)
-        } else {
-            call::route::response(&view)
-        };
+        let named =
+            if view.is_request() { call::route::request(&view) } else { call::route::response(&view) };
         let call = named.or_else(|| {
             let key = call::route::invite_key(&self.secret, &view)?;
             self.by_key(&key).map(|(call, _)| call)

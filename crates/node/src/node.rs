@@ -100,7 +100,9 @@ impl Node {
         let opened = Replica::open(&world, &config, &mut rng).await?;
         let Opened { replica: cluster, ear, incarnation, secret } = opened;
         let counters = Arc::new(Counters::default());
-        let outbox = Arc::new(Outbox::new(counters.clone()));
+        let speaker = cluster.cluster().clone();
+        let outbox = Outbox::new(counters.clone(), Box::new(move || speaker.may_speak()));
+        let outbox = Arc::new(outbox);
         let shared = Arc::new_cyclic(|shared| {
             let streams = Streams::new(
                 world.network.clone(),

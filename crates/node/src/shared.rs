@@ -156,6 +156,7 @@ impl Shared {
                     self.send_elsewhere(&flow, &bytes);
                 }
             }
+            Transport::Tcp | Transport::Tls if !self.cluster.cluster().may_speak() => {}
             Transport::Tcp | Transport::Tls => {
                 let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
                 // A response whose connection is gone goes to where the Via says that the client listens

@@ -18,6 +18,7 @@ pub struct Outbox {
     lanes: Mutex<Vec<Lane>>,
     waker: AtomicWaker,
     counters: Arc<Counters>,
+    may_speak: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 struct Lane {
@@ -30,9 +31,9 @@ struct Lane {
 const FULL: usize = 64;
 
 impl Outbox {
-    /// An outbox without sockets.
-    pub fn new(counters: Arc<Counters>) -> Outbox {
-        Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters }
+    /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave is forgotten.
+    pub fn new(counters: Arc<Counters>, may_speak: Box<dyn Fn() -> bool + Send + Sync>) -> Outbox {
+        Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters, may_speak }
     }
 
     /// From now on what leaves from the socket's address leaves through it.
@@ -44,11 +45,6 @@ impl Outbox {
     /// Nothing leaves from this address any more; what is queued is forgotten.
     pub fn remove(&self, local: SocketAddr) {
         lock(&self.lanes).retain(|lane| lane.local != local);
-    }
-
-    /// Forgets everything that is queued.
-    pub fn clear(&self) {
-        lock(&self.lanes).iter().for_each(|lane| lock(&lane.queue).clear());
     }
 
     /// Queues a datagram from our address `local`; false if no socket is bound there.
@@ -87,7 +83,7 @@ impl Outbox {
     }
 
     fn send(&self, lane: &Lane, queue: &mut Vec<Outgoing>) {
-        let taken = lane.socket.send(queue);
+        let taken = if (self.may_speak)() { lane.socket.send(queue) } else { 0 };
         Counters::count(&self.counters.sends);
         Counters::add(&self.counters.datagrams_out, taken);
         Counters::add(&self.counters.datagrams_dropped, queue.len().saturating_sub(taken));
