@@ -1,7 +1,8 @@
 //! What a commit costs: calls are proposed at a rate, as a node would, on a real directory. Prints processor
 //! time per call and per batch, batches per call, and how long an admission waits.
 //!
-//! `cargo bench -p cluster -- DIRECTORY [CALLS_PER_S …]`
+//! `cargo bench -p cluster --bench commit -- DIRECTORY [CALLS_PER_S …] [three]`. With `three`, two further voters
+//! run in the same process, linked in memory; what they cost is counted too.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "../../crates/node/src/disk.rs"]
@@ -14,11 +15,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use call::{CallCommand, CallId};
 use cluster::{Applied, Batch, Cluster, Command, Config, Outcome, Seams, Urgency};
-use env::{BoxFuture, Clock, Entropy, Spawn, Task};
+use env::{BoxFuture, Clock, Entropy, Frames, LinkEvent, Peer, Purpose, Spawn, Task};
 use support::{admit, confirm, end, gateway, trunk};
 
 struct Real(Instant);
@@ -98,18 +100,77 @@ fn processor_ns() -> BTreeMap<String, u64> {
     threads
 }
 
-async fn run(directory: &Path, rate: u64, seconds: u64) {
+/// Links in memory between the nodes of this process.
+#[derive(Clone, Default)]
+struct Wires(Arc<Mutex<BTreeMap<u64, End>>>);
+
+#[derive(Default)]
+struct End {
+    arrived: Vec<LinkEvent>,
+    waker: Option<Waker>,
+}
+
+struct Wired(u64, Wires);
+
+impl Frames for Wired {
+    fn send(&self, to: u64, purpose: Purpose, bytes: Vec<u8>) -> bool {
+        let mut ends = self.1.0.lock().unwrap();
+        let end = ends.entry(to).or_default();
+        end.arrived.push(LinkEvent::Frame { from: self.0, purpose, bytes });
+        if let Some(waker) = end.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    fn poll_events(&self, cx: &mut Context<'_>, events: &mut Vec<LinkEvent>) -> Poll<()> {
+        let mut ends = self.1.0.lock().unwrap();
+        let end = ends.entry(self.0).or_default();
+        if end.arrived.is_empty() {
+            end.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        events.append(&mut end.arrived);
+        Poll::Ready(())
+    }
+
+    fn set_peers(&self, _: &[Peer]) {}
+
+    fn is_up(&self, _: u64) -> bool {
+        true
+    }
+}
+
+async fn open(directory: PathBuf, wires: Option<Wires>, node: u64, seen: Arc<Mutex<Seen>>) -> Cluster {
     let clock = Arc::new(Real(Instant::now()));
     let seams = Seams {
         clock: clock.clone(),
         entropy: Arc::new(Fixed),
         spawn: Arc::new(Tokio(clock)),
-        disk: Arc::new(disk::FileDisk::open(directory).unwrap()),
-        frames: None,
+        disk: Arc::new(disk::FileDisk::open(&directory).unwrap()),
+        frames: wires.clone().map(|wires| Arc::new(Wired(node, wires)) as Arc<dyn Frames>),
     };
+    let mut config = Config::alone(call::NodeId(node), support::name(&format!("n{node}")));
+    if wires.is_some() {
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 7000));
+        config.peers = (1..=3).map(|node| Peer { node, at }).collect();
+    }
+    Cluster::open(config, seams, Box::new(Sink(seen)), Arc::new(())).await.unwrap()
+}
+
+async fn run(directory: &Path, rate: u64, seconds: u64, three: bool) {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let config = Config::alone(call::NodeId(1), support::name("a"));
-    let cluster = Cluster::open(config, seams, Box::new(Sink(seen.clone())), Arc::new(())).await.unwrap();
+    let wires = three.then(Wires::default);
+    let opening = |node: u64, seen| open(directory.join(node.to_string()), wires.clone(), node, seen);
+    let others: Vec<_> =
+        (2..=3).filter(|_| three).map(|node| tokio::spawn(opening(node, Arc::default()))).collect();
+    let cluster = opening(1, seen.clone()).await;
+    let others = futures::future::join_all(others).await;
+    println!(
+        "{} nodes; the one that proposes {}",
+        others.len() + 1,
+        if cluster.status().leads { "leads" } else { "follows" }
+    );
     cluster.put(vec![trunk("t", |_| ()), gateway("g", None)]).await.unwrap().unwrap();
     let held = cluster.booted().homes[0].clone();
     let propose = |id: CallId, command: CallCommand| {
@@ -179,13 +240,14 @@ async fn run(directory: &Path, rate: u64, seconds: u64) {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let (three, words): (Vec<String>, _) = words.into_iter().partition(|word| word == "three");
     let root = PathBuf::from(words.first().map_or("target/commit-bench", String::as_str));
     let rates: Vec<u64> = words.iter().skip(1).map(|word| word.parse().unwrap()).collect();
     for rate in if rates.is_empty() { vec![500, 2000] } else { rates } {
         let directory = root.join(format!("{rate}"));
         let _ = std::fs::remove_dir_all(&directory);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(&directory, rate, 4));
+        runtime.block_on(run(&directory, rate, 4, !three.is_empty()));
         let _ = std::fs::remove_dir_all(&directory);
     }
 }

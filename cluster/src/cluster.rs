@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
 
-use crate::command::{Boot, Booted, Command, FloatingHome, Outcome};
+use crate::command::{Boot, Booted, Command, FloatingHome, Outcome, Refused};
 use crate::dispatch::{Dispatch, FrameSink};
 use crate::log::{Log, LogHealth, SyncSample};
 use crate::outbox::Outbox;
@@ -108,6 +108,9 @@ pub enum OpenError {
     /// Another process with this node's id booted meanwhile.
     #[error("another process runs as node {0}")]
     Fenced(NodeId),
+    /// The cluster does not take this process.
+    #[error(transparent)]
+    Refused(Refused),
 }
 
 /// How a node's membership is.
@@ -142,6 +145,9 @@ pub struct Status {
     pub backlog: Backlog,
     /// How the log's writes went.
     pub syncs: SyncSample,
+    /// How long this node's batches took from their first sending until they were applied here; where writes
+    /// have bytes these have commands.
+    pub commits: SyncSample,
     /// CDRs that too few nodes have on disk.
     pub cdrs_waiting: usize,
 }
@@ -241,9 +247,18 @@ impl Cluster {
             region: config.region,
             ..Boot::default()
         });
-        let Some(Outcome::Booted(booted)) = proposer.ask(boot).await else {
-            tasks.iter().for_each(|task| task.abort());
-            return Err(OpenError::Fenced(config.node));
+        let booted = match proposer.ask(boot).await {
+            Some(Outcome::Booted(booted)) => Ok(booted),
+            Some(Outcome::Refused(refused)) => Err(OpenError::Refused(refused)),
+            _ => Err(OpenError::Fenced(config.node)),
+        };
+        let booted = match booted {
+            Ok(booted) => booted,
+            Err(error) => {
+                tasks.iter().for_each(|task| task.abort());
+                raft.stop().await;
+                return Err(error);
+            }
         };
         vigil.begin(booted.incarnation);
         tracing::info!(node = %config.node, incarnation = booted.incarnation.0, "part of the cluster");
@@ -417,6 +432,7 @@ impl Cluster {
             applied: self.shared.replica.applied(),
             backlog: self.shared.proposer.backlog(),
             syncs: self.shared.log.syncs().sample(),
+            commits: self.shared.proposer.commits(),
             cdrs_waiting: self.read(|state| state.cdrs().len()),
         }
     }

@@ -12,6 +12,7 @@ use machine::{ClusterTime, Instant};
 use tokio::sync::Notify;
 
 use crate::command::{Batch, Command, Outcome, Stamped, Verdict};
+use crate::log::{SyncMetrics, SyncSample};
 
 /// How long a command may wait for company.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     pace: Pace,
     wake: Notify,
+    /// How long batches took from their first sending to `apply`; their commands stand in for bytes.
+    commits: SyncMetrics,
     stream: Mutex<Stream>,
 }
 
@@ -131,7 +134,8 @@ impl Proposer {
             rate: (Instant::ZERO, 0, 0),
             fenced: false,
         };
-        Proposer { shared: Arc::new(Shared { clock, pace, wake: Notify::new(), stream: Mutex::new(stream) }) }
+        let (wake, commits, stream) = (Notify::new(), SyncMetrics::default(), Mutex::new(stream));
+        Proposer { shared: Arc::new(Shared { clock, pace, wake, commits, stream }) }
     }
 
     /// Proposes a call's command. Its outcome comes through [`crate::Applied`], in the order of proposals.
@@ -161,6 +165,11 @@ impl Proposer {
             oldest = self.shared.clock.now().since(under_way.since);
         }
         Backlog { commands, oldest }
+    }
+
+    /// How long batches took from their first sending until they were applied here.
+    pub(crate) fn commits(&self) -> SyncSample {
+        self.shared.commits.sample()
     }
 
     /// Whether another process has taken this node's place.
@@ -270,6 +279,7 @@ impl Proposer {
         }
         let wake = !stream.open.is_empty();
         drop(stream);
+        self.shared.commits.record(self.shared.clock.now().since(under_way.since), outcomes.len());
         for (index, ask) in under_way.asks {
             if let Some(outcome) = outcomes.get(index) {
                 // Whoever asked may have gone.

@@ -29,7 +29,7 @@ pub struct SyncSample {
 }
 
 impl SyncMetrics {
-    pub(super) fn record(&self, took: Duration, bytes: usize) {
+    pub(crate) fn record(&self, took: Duration, bytes: usize) {
         let us = took.as_micros() as u64;
         let bucket = SYNC_BOUNDS_US.partition_point(|bound| *bound < us);
         if let Some(bucket) = self.buckets.get(bucket) {

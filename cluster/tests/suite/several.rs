@@ -396,3 +396,29 @@ fn a_node_joins_learns_votes_and_goes_again() {
         assert_eq!(nodes.node(second).status().members.len(), 3);
     });
 }
+
+#[test]
+fn a_voter_whose_disk_is_full_holds_nobody_up_and_catches_up_when_there_is_room() {
+    virtually(|| async {
+        for full in 1..=3 {
+            let nodes = Nodes::found(100 + full, 3).await;
+            nodes.leader().await;
+            let disk = &nodes.up[&full].0.disk;
+            let used: u64 = env::Disk::list(disk).unwrap().iter().map(|file| file.len).sum();
+            disk.limit(used);
+            let other = nodes.node(full % 3 + 1);
+            for n in 0..100 {
+                let took = tokio::time::Instant::now();
+                put(other, &format!("t{n}")).await;
+                assert!(took.elapsed().as_millis() < 1000, "{n}: {:?}", took.elapsed());
+            }
+            assert!(disk.counts().refused > 0);
+            assert!(matches!(nodes.node(full).status().health, cluster::Health::DiskFull));
+            disk.limit(u64::MAX);
+            nodes.agree().await;
+            put(nodes.node(full), "last").await;
+            assert!((1..=3).all(|id| nodes.node(id).status().commits.count > 0));
+            nodes.agree().await;
+        }
+    });
+}
