@@ -459,6 +459,7 @@ impl Cluster {
             }
             self.shared.seams.spawn.sleep_until(self.shared.seams.clock.now() + CLOSE_STEP).await;
         }
+        self.shared.raft.hand_over().await;
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
         self.shared.raft.stop().await;
     }

@@ -1,6 +1,6 @@
 //! Where requests of other nodes are answered, each node's in their order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use env::Purpose;
 
 use super::exchange::Exchange;
 use super::frame::{Answer, Frame, Ticket};
+use crate::codec::DecodeError;
 
 /// An answer in the making; `None` if there is none to give.
 pub(super) type Making = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
@@ -18,11 +19,13 @@ pub(super) type Making = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 pub(crate) struct Desk {
     exchange: Arc<Exchange>,
     making: BTreeMap<u64, VecDeque<(Ticket, Making)>>,
+    /// Nodes that sent what can't be read, and were complained of.
+    unread: BTreeSet<u64>,
 }
 
 impl Desk {
     pub(super) fn new(exchange: Arc<Exchange>) -> Desk {
-        Desk { exchange, making: BTreeMap::new() }
+        Desk { exchange, making: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
     /// Takes a request. It is polled at once, so that requests reach Raft in the order in which they came.
@@ -40,6 +43,14 @@ impl Desk {
         }
     }
 
+    /// A node sent what can't be read. It is said once: a node with another version of the program sends
+    /// nothing else.
+    pub(super) fn complain(&mut self, from: u64, error: DecodeError) {
+        if self.unread.insert(from) {
+            tracing::warn!(from, %error, "a node sends what can't be read");
+        }
+    }
+
     /// Runs something that has no answer.
     pub(crate) fn run(&mut self, mut task: Pin<Box<dyn Future<Output = ()> + Send>>, cx: &mut Context<'_>) {
         // It waits only where Raft's queue is full; then it is dropped, and its sender tries again.
@@ -48,7 +59,7 @@ impl Desk {
 
     /// Gives the answers that are ready.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        let Desk { exchange, making } = self;
+        let Desk { exchange, making, .. } = self;
         for (from, queue) in making {
             queue.retain_mut(|(ticket, making)| match making.as_mut().poll(cx) {
                 Poll::Ready(answer) => {

@@ -92,3 +92,54 @@ impl Frame {
         codec::decode(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use machine::Rng;
+
+    use super::*;
+
+    fn vote() -> Frame {
+        let vote = super::super::types::from_vote(crate::log::Vote { term: 300, node: 2, committed: false });
+        let request = VoteRequest { vote, last_log_id: None, leadership_transfer: false };
+        Frame::Ask(Ticket { channel: 5, number: 1 }, Request::Vote(request))
+    }
+
+    /// The version, the kind of frame, then fields in their order; numbers from 251 on take a marker and two
+    /// bytes, little end first.
+    #[test]
+    fn frames_have_these_bytes() {
+        let check = |frame: Frame, bytes: &[u8]| {
+            assert_eq!(frame.encode(), bytes);
+            assert_eq!(Frame::decode(bytes).map(|it| it.encode()), Ok(bytes.to_vec()));
+        };
+        let ask = lease::Ask { incarnation: Incarnation(7), number: 250 };
+        check(vote(), &[2, 0, 5, 1, 2, 251, 44, 1, 2, 0, 0, 0]);
+        check(Frame::Answer(Ticket { channel: 5, number: 1 }, Answer::Received(9)), &[2, 1, 5, 1, 3, 9]);
+        check(Frame::Refused(Incarnation(7), 300), &[2, 3, 7, 251, 44, 1]);
+        check(Frame::Lease(ask), &[2, 4, 7, 250]);
+        check(Frame::Leased(lease::Answer::Granted { ask, for_us: 1 }), &[2, 5, 0, 7, 250, 1]);
+    }
+
+    #[test]
+    fn any_bytes_are_a_frame_or_refused() {
+        let mut rng = Rng::from_u64(1);
+        let whole = vote().encode();
+        for len in 0..whole.len() {
+            assert!(Frame::decode(whole.get(..len).unwrap_or_default()).is_err());
+        }
+        let longer: Vec<u8> = whole.iter().copied().chain([0]).collect();
+        assert_eq!(Frame::decode(&longer).map(drop), Err(DecodeError::Trailing(1)));
+        for _ in 0..20_000 {
+            let mut bytes = vec![0; rng.below(60) as usize];
+            rng.fill(&mut bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = codec::VERSION;
+            }
+            if let Ok(frame) = Frame::decode(&bytes) {
+                // What is read at all is read whole.
+                assert!(!frame.encode().is_empty());
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ use env::{Disk, Peer, Purpose};
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
+use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use thiserror::Error;
@@ -150,13 +151,13 @@ impl Raft {
         let detect = if seams.frames.is_some() { detect } else { ALONE };
         let config = config(detect).validate();
         let config = Arc::new(config.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?);
-        let (clock, spawn) = (seams.clock.clone(), seams.spawn.clone());
+        let (clock, spawn, linked) = (seams.clock.clone(), seams.spawn.clone(), seams.frames.is_some());
         let exchange = Exchange::new(seams.frames, clock, spawn, first_ticket);
         let disk = seams.disk.clone();
         let network = Network { exchange: exchange.clone(), disk: disk.clone(), patience: detect };
         let inbox = Inbox::new(disk);
         let machine = Machine::new(replica, seams.disk, place.0);
-        let started = openraft::Raft::new(node.0, config, network, Store::new(log), machine);
+        let started = openraft::Raft::new(node.0, config, network, Store::new(log, linked), machine);
         let raft = ambient.scope(started).await.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?;
         let server = raft.server_metrics();
         let raft = Raft { raft, ambient, exchange, inbox, server, node };
@@ -293,7 +294,7 @@ impl Raft {
             Ok(Frame::Refused(incarnation, seq)) => return Some(Received::Refused(incarnation, seq)),
             Ok(Frame::Lease(ask)) => return Some(Received::Asked(ask)),
             Ok(Frame::Leased(answer)) => return Some(Received::Leased(answer)),
-            Err(error) => tracing::warn!(%from, %error, "a node sent what can't be read"),
+            Err(error) => desk.complain(from.0, error),
         }
         None
     }
@@ -344,6 +345,24 @@ impl Raft {
         metrics.running_state.as_ref().err().map(Stopped::new)
     }
 
+    /// Hands the lead to the voter that is furthest, if this node leads and there is another.
+    pub(crate) async fn hand_over(&self) {
+        if self.leader().0 != Leader::Me {
+            return;
+        }
+        let members = self.members();
+        let others = members.iter().filter(|it| it.is_voter && it.node != self.node && it.matched.is_some());
+        let Some(heir) = others.max_by_key(|it| (it.matched, std::cmp::Reverse(it.node))) else { return };
+        if self.scope(self.raft.trigger().transfer_leader(heir.node.0)).await.is_err() {
+            return;
+        }
+        let mut raft = self.clone();
+        let over = async { while raft.leader().0 == Leader::Me && raft.changed().await {} };
+        if TypeConfig::timeout(HAND_OVER_WITHIN, over).await.is_err() {
+            tracing::warn!(heir = %heir.node, "the lead could not be handed over");
+        }
+    }
+
     /// Ends; what is not committed is found again at the next start.
     pub(crate) async fn stop(&self) {
         // Whether it had stopped already makes no difference.
@@ -383,6 +402,8 @@ impl Found {
     }
 }
 
+/// Those who are left elect one of them by themselves.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(500);
 const ELECTION_MAX: Duration = Duration::from_secs(30);
 /// Without links there is nobody to detect: Raft's clock may tick slowly.
 const ALONE: Duration = Duration::from_secs(7);

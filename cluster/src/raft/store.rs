@@ -14,6 +14,7 @@ use openraft::{EntryPayload, OptionalSend};
 
 use super::types::{Entry, Place, TypeConfig, from_position, from_vote, to_position, to_vote};
 use crate::codec;
+use crate::command::Command;
 use crate::log::{Done, Log};
 
 /// The log as openraft sees it.
@@ -21,11 +22,14 @@ use crate::log::{Done, Log};
 pub(super) struct Store {
     log: Log,
     recent: Arc<Mutex<VecDeque<EntryOf<TypeConfig>>>>,
+    recent_max: usize,
 }
 
 impl Store {
-    pub(super) fn new(log: Log) -> Store {
-        Store { log, recent: Arc::default() }
+    /// `linked`: whether there may be followers, which want entries again.
+    pub(super) fn new(log: Log, linked: bool) -> Store {
+        let recent_max = if linked { RECENT_LINKED_MAX } else { RECENT_ALONE_MAX };
+        Store { log, recent: Arc::default(), recent_max }
     }
 
     fn recent(&self) -> MutexGuard<'_, VecDeque<EntryOf<TypeConfig>>> {
@@ -69,6 +73,23 @@ impl RaftLogReader<TypeConfig> for Store {
             older.append(&mut entries);
             entries = older;
         }
+        Ok(entries)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
+        let mut entries = self.try_get_log_entries(start..end).await?;
+        let mut weight = 0;
+        let light = |entry: &EntryOf<TypeConfig>| {
+            let first = weight == 0;
+            weight += weigh(&entry.payload);
+            first || weight <= WEIGHT_MAX
+        };
+        let taken = entries.iter().map(light).take_while(|light| *light).count();
+        entries.truncate(taken);
         Ok(entries)
     }
 
@@ -121,10 +142,10 @@ impl RaftLogStorage<TypeConfig> for Store {
             }
         };
         self.log.append(fill, Box::new(move |result| callback.io_completed(result)));
-        if recent.len() > RECENT_MAX {
+        if recent.len() > self.recent_max {
             // Only what can be read back from disk may be forgotten.
             let durable = self.log.durable();
-            while recent.len() > RECENT_MAX && recent.front().is_some_and(|it| it.index() < durable) {
+            while recent.len() > self.recent_max && recent.front().is_some_and(|it| it.index() < durable) {
                 recent.pop_front();
             }
         }
@@ -165,6 +186,16 @@ fn waiting() -> (Done, oneshot::Receiver<io::Result<()>>) {
 
 type Payload = EntryPayload<Entry, u64, Place>;
 
+/// How many things an entry holds, none larger than a call's INVITE.
+fn weigh(payload: &Payload) -> usize {
+    let EntryPayload::Normal(entry) = payload else { return 1 };
+    let weight = |command: &Command| match command {
+        Command::PutResources(set) => set.len().max(1),
+        _ => 1,
+    };
+    entry.0.batch.commands.iter().map(weight).sum::<usize>().max(1)
+}
+
 fn encode(payload: &Payload, out: &mut Vec<u8>) {
     match payload {
         EntryPayload::Blank => out.push(BLANK),
@@ -197,4 +228,9 @@ const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 /// Entries kept in memory: enough for `apply`, which follows at once. Few, so that what is dropped is still in
 /// the processor's cache.
-const RECENT_MAX: usize = 64;
+const RECENT_ALONE_MAX: usize = 64;
+/// With followers: what one that stumbles for a second or two still finds in memory.
+const RECENT_LINKED_MAX: usize = 1024;
+/// What fits into one request to a follower. The heaviest things, INVITEs of 8 KiB, make it 4 MiB; with the
+/// entry that goes beyond it, a frame stays below [`env::FRAME_MAX`].
+const WEIGHT_MAX: usize = 512;

@@ -422,3 +422,40 @@ fn a_voter_whose_disk_is_full_holds_nobody_up_and_catches_up_when_there_is_room(
         }
     });
 }
+
+#[test]
+fn a_leader_that_closes_hands_the_lead_over_first() {
+    virtually(|| async {
+        for seed in 110..114 {
+            let nodes = Nodes::found(seed, 3).await;
+            let leader = nodes.leader().await;
+            nodes.node(leader).close().await;
+            let closed = tokio::time::Instant::now();
+            put(nodes.node(leader % 3 + 1), "t").await;
+            // No election had to be waited for.
+            assert!(closed.elapsed().as_millis() < 60, "{:?}", closed.elapsed());
+        }
+    });
+}
+
+#[test]
+fn a_node_whose_disk_was_lost_is_fed_again_and_takes_nobody_with_it() {
+    virtually(|| async {
+        for wiped in 1..=3 {
+            let mut nodes = Nodes::found(120 + wiped, 3).await;
+            let leader = nodes.leader().await;
+            for n in 0..20 {
+                put(nodes.node(leader), &format!("t{n}")).await;
+            }
+            nodes.kill(wiped);
+            nodes.disks.remove(&wiped);
+            nodes.start(wiped).await;
+            nodes.agree().await;
+            assert!(has(nodes.node(wiped), "t0") && has(nodes.node(wiped), "t19"));
+            put(nodes.node(wiped), "u").await;
+            for id in 1..=3 {
+                assert!(matches!(nodes.node(id).status().health, cluster::Health::Ready));
+            }
+        }
+    });
+}
