@@ -75,6 +75,10 @@ impl Outbox {
 
     /// Takes a batch of another node's into the log, if this node leads.
     pub(crate) async fn take(&self, from: NodeId, mut stamped: Arc<Stamped>) {
+        if stamped.batch.node != from {
+            tracing::warn!(%from, of = %stamped.batch.node, "a node proposes in the name of another");
+            return;
+        }
         let (Leader::Me, term) = self.raft.leader() else {
             return self.raft.refuse(from, &stamped.batch);
         };

@@ -161,6 +161,8 @@ impl Raft {
         let raft = ambient.scope(started).await.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?;
         let server = raft.server_metrics();
         let raft = Raft { raft, ambient, exchange, inbox, server, node };
+        // Without links there are no others.
+        let peers = if linked { peers } else { Vec::new() };
         raft.stand(&peers, joins).await.map_err(RaftError::Stopped)?;
         Ok(raft)
     }
@@ -187,6 +189,7 @@ impl Raft {
                 self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
             }
             if voters != BTreeSet::from([self.node.0]) {
+                tracing::info!(?voters, "waiting until a majority of the voters is there");
                 return Ok(());
             }
             let wait = self.raft.wait(Some(ELECTION_MAX));

@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod membership;
 mod net;
+mod quic;
 mod several;
 mod speakers;
 mod state;
