@@ -95,6 +95,19 @@ impl Nodes {
         panic!("no leader: {:?}", self.up.values().map(|(_, it)| it.status()).collect::<Vec<_>>())
     }
 
+    /// Lets time pass and notes who leads in which term: nobody else may.
+    pub async fn watch(&self, ms: u64, leaders: &mut BTreeMap<u64, u64>) {
+        for _ in 0..ms {
+            for (id, (_, cluster)) in &self.up {
+                let status = cluster.status();
+                if status.leads {
+                    assert_eq!(leaders.entry(status.term).or_insert(*id), id, "term {}", status.term);
+                }
+            }
+            pause(1).await;
+        }
+    }
+
     /// Waits until all have applied the same, and compares what they hold.
     pub async fn agree(&self) {
         for _ in 0..2000 {
@@ -259,10 +272,11 @@ fn i33_a_node_without_a_quorum_commits_nothing_and_comes_back_to_what_the_others
 }
 
 #[test]
-fn i31_chaos_leaves_the_same_state_at_the_same_index_on_all() {
+fn i31_i32_chaos_leaves_one_leader_per_term_and_the_same_state_on_all() {
     virtually(|| async {
         let mut nodes = Nodes::found(40, 3).await;
         let mut rng = Rng::from_u64(41);
+        let mut leaders = BTreeMap::new();
         for round in 0..12 {
             let id = rng.below(3) + 1;
             let asked: Vec<_> = (1..=3)
@@ -274,11 +288,11 @@ fn i31_chaos_leaves_the_same_state_at_the_same_index_on_all() {
             pause(rng.below(30)).await;
             if rng.below(2) == 0 {
                 nodes.kill(id);
-                pause(rng.below(800)).await;
+                nodes.watch(rng.below(800), &mut leaders).await;
                 nodes.start(id).await;
             } else {
                 nodes.net.isolate(id);
-                pause(rng.below(1500)).await;
+                nodes.watch(rng.below(1500), &mut leaders).await;
                 nodes.net.heal();
             }
             for (asker, asked) in (1..).zip(asked) {
@@ -287,8 +301,10 @@ fn i31_chaos_leaves_the_same_state_at_the_same_index_on_all() {
                     asked.await.unwrap().unwrap().unwrap();
                 }
             }
+            nodes.watch(50, &mut leaders).await;
             nodes.agree().await;
         }
+        assert!(leaders.len() > 3, "{leaders:?}");
     });
 }
 
