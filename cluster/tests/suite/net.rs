@@ -17,6 +17,8 @@ struct Inner {
     rng: Rng,
     /// One-way, in microseconds.
     latency: (u64, u64),
+    /// In a hundred.
+    lost: u64,
     ports: BTreeMap<u64, Port>,
     cut: BTreeSet<(u64, u64)>,
     on_the_way: BTreeMap<(u64, u64, Purpose), VecDeque<LinkEvent>>,
@@ -44,6 +46,7 @@ impl Net {
         Net(Arc::new(Mutex::new(Inner {
             rng: Rng::from_u64(seed),
             latency: (200, 900),
+            lost: 0,
             ports: BTreeMap::new(),
             cut: BTreeSet::new(),
             on_the_way: BTreeMap::new(),
@@ -87,6 +90,11 @@ impl Net {
         self.lock().cut.extend((1..10).map(|other| (other, node)));
     }
 
+    /// From now on so many frames in a hundred are lost.
+    pub fn lose(&self, in_a_hundred: u64) {
+        self.lock().lost = in_a_hundred;
+    }
+
     /// Everything passes again.
     pub fn heal(&self) {
         self.lock().cut.clear();
@@ -126,7 +134,8 @@ impl Frames for Link {
             return false;
         }
         *inner.sent.entry(purpose).or_default() += 1;
-        if inner.cut.contains(&(self.node, to)) {
+        let lost = inner.lost;
+        if inner.cut.contains(&(self.node, to)) || (lost > 0 && inner.rng.below(100) < lost) {
             return true;
         }
         let (low, high) = inner.latency;

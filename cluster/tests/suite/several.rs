@@ -475,3 +475,22 @@ fn a_node_whose_disk_was_lost_is_fed_again_and_takes_nobody_with_it() {
         }
     });
 }
+
+#[test]
+fn frames_that_are_lost_cost_time_and_nothing_else() {
+    virtually(|| async {
+        let nodes = Nodes::found(130, 3).await;
+        nodes.leader().await;
+        nodes.net.lose(10);
+        let mut leaders = BTreeMap::new();
+        for n in 0..30u64 {
+            let cluster = nodes.node(n % 3 + 1).clone();
+            let asked = tokio::spawn(async move { put(&cluster, &format!("t{n}")).await });
+            nodes.watch(40, &mut leaders).await;
+            asked.await.unwrap();
+        }
+        nodes.net.lose(0);
+        nodes.agree().await;
+        assert!((0..30).all(|n| has(nodes.node(1), &format!("t{n}"))));
+    });
+}
