@@ -1,8 +1,12 @@
 //! Leases and evictions among several nodes: two never speak, and silence ends.
 
-use call::{Incarnation, NodeId};
-use cluster::Cluster;
+use std::collections::BTreeMap;
 
+use call::{HomeId, Incarnation, NodeId};
+use cluster::Cluster;
+use machine::Rng;
+
+use crate::homes::floating;
 use crate::several::Nodes;
 use crate::support::{pause, virtually};
 
@@ -88,5 +92,61 @@ fn when_the_leader_dies_the_others_are_silent_for_a_blink_at_most() {
             blinks.push(blink);
         }
         assert!(blinks.iter().all(|ms| *ms < 100), "{blinks:?}");
+    });
+}
+
+/// Lets time pass; nobody speaks for a home for which another does. Gives how many ticks each home had a voice.
+async fn listen(nodes: &Nodes, ms: u64, voices: &mut BTreeMap<HomeId, BTreeMap<NodeId, u64>>) {
+    for _ in 0..ms {
+        let mut speakers = BTreeMap::new();
+        for cluster in nodes.all().filter(|cluster| cluster.may_speak()) {
+            let id = cluster.node();
+            for held in cluster.read(|state| state.held(id)) {
+                assert_eq!(speakers.insert(held.home, id), None, "two speak for {:?}", held.home);
+                *voices.entry(held.home).or_default().entry(id).or_default() += 1;
+            }
+        }
+        pause(1).await;
+    }
+}
+
+#[test]
+fn two_nodes_never_speak_for_one_home_whatever_dies_or_is_cut_off() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(140, 3).await;
+        nodes.floating = (1..=3).map(|n| floating(&format!("f{n}"), &[])).collect();
+        for id in 1..=3 {
+            nodes.kill(id);
+        }
+        nodes.start_all().await;
+        let (mut rng, mut voices) = (Rng::from_u64(141), BTreeMap::new());
+        for _ in 0..20 {
+            let id = rng.below(3) + 1;
+            match rng.below(3) {
+                0 => {
+                    nodes.kill(id);
+                    listen(&nodes, rng.below(1500), &mut voices).await;
+                    nodes.start(id).await;
+                }
+                1 => {
+                    nodes.net.isolate(id);
+                    listen(&nodes, rng.below(2000), &mut voices).await;
+                    nodes.net.heal();
+                }
+                _ => {
+                    // It speaks and can't be answered.
+                    nodes.net.deafen(id);
+                    listen(&nodes, rng.below(2000), &mut voices).await;
+                    nodes.net.heal();
+                }
+            }
+            listen(&nodes, rng.below(800), &mut voices).await;
+        }
+        listen(&nodes, 1500, &mut voices).await;
+        nodes.agree().await;
+        // Floating homes did move, and all have somebody in the end.
+        assert!(voices.values().any(|by| by.len() > 1), "{voices:?}");
+        let orphans = nodes.node(1).read(|it| it.homes().filter(|(_, home)| home.holder.is_none()).count());
+        assert_eq!(orphans, 0);
     });
 }

@@ -13,6 +13,7 @@ use crate::support::{Heard, MemDisk, World, name, pause, trunk, virtually};
 pub struct Nodes {
     pub net: Net,
     pub snapshot_every: u64,
+    pub floating: Vec<cluster::FloatingHome>,
     seed: u64,
     founders: u64,
     up: BTreeMap<u64, (World, Cluster)>,
@@ -25,7 +26,8 @@ impl Nodes {
     pub async fn found(seed: u64, founders: u64) -> Nodes {
         let net = Net::new(seed);
         let (up, disks, rng) = (BTreeMap::new(), BTreeMap::new(), Rng::from_u64(seed ^ 0xD15C));
-        let mut nodes = Nodes { net, snapshot_every: 128 << 20, seed, founders, up, disks, rng };
+        let (snapshot_every, floating) = (128 << 20, Vec::new());
+        let mut nodes = Nodes { net, snapshot_every, floating, seed, founders, up, disks, rng };
         nodes.start_all().await;
         nodes
     }
@@ -54,6 +56,7 @@ impl Nodes {
         (config.segment_len, config.cdr_file_len) = (128 << 10, 8 << 10);
         config.snapshot_every = self.snapshot_every;
         config.peers = (1..=self.founders).map(peer).collect();
+        config.floating = self.floating.clone();
         change(&mut config);
         tokio::spawn(async move {
             let cluster = world.open(config).await;
@@ -71,6 +74,11 @@ impl Nodes {
         let (world, _) = self.up.remove(&id).unwrap();
         self.net.kill(id);
         self.disks.insert(id, world.crash(&mut self.rng));
+    }
+
+    /// The nodes that are up.
+    pub fn all(&self) -> impl Iterator<Item = &Cluster> {
+        self.up.values().map(|(_, cluster)| cluster)
     }
 
     pub fn node(&self, id: u64) -> &Cluster {
