@@ -20,7 +20,7 @@ use crate::outbox::Outbox;
 use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
 use crate::proposer::{Backlog, Pace, Proposer, Urgency};
 use crate::raft::{
-    Beginning, Change, ChangeError, Leader, Member, Raft, RaftError, UnusableSnapshot, find_snapshot,
+    Beginning, Change, ChangeError, Leader, Member, Place, Raft, RaftError, UnusableSnapshot, find_snapshot,
 };
 use crate::replica::{Applied, Replica};
 use crate::state::State;
@@ -187,24 +187,10 @@ impl Cluster {
         sink: Box<dyn Applied>,
         frames: Arc<dyn FrameSink>,
     ) -> Result<Cluster, OpenError> {
-        let mut seed = [0; 32];
-        seams.entropy.fill(&mut seed);
-        let mut chance = Rng::seeded(seed);
-        let (disk, clock) = (seams.disk.clone(), seams.clock.clone());
-        let log = Log::open(disk.clone(), clock.clone(), config.segment_len, chance.next_u64())
-            .await
-            .map_err(RaftError::Log)?;
-        let (state, place) = find_snapshot(&*disk)?.split();
-        let projection = Projection::open(disk.clone(), config.cdr_file_len).await?;
-        let proposer = Proposer::new(clock.clone(), config.pace, config.node);
-        let replica =
-            Replica::new(config.node, clock.clone(), state, sink, proposer.clone(), projection.clone());
-        let replica = Arc::new(replica);
+        let mut chance = chance(&seams);
+        let Recalled { log, place, proposer, projection, replica } =
+            recall(&config, &seams, sink, &mut chance).await?;
         let nonce = chance.next_u64();
-        if let Some(links) = &seams.frames {
-            let others: Vec<_> = config.peers.iter().filter(|it| it.node != config.node.0).copied().collect();
-            links.set_peers(&others);
-        }
         let raft = Raft::start(Beginning {
             node: config.node,
             peers: config.peers,
@@ -221,43 +207,25 @@ impl Cluster {
             proposer: proposer.clone(),
             raft: raft.clone(),
             replica: replica.clone(),
-            time: Arc::new(LeaderTime::new(clock)),
+            time: Arc::new(LeaderTime::new(seams.clock.clone())),
             seams: seams.clone(),
         };
-        let mut tasks = vec![seams.spawn.spawn("proposer", Box::pin(outbox.clone().run()))];
-        let vigil = Vigil::new(
-            config.node,
-            config.detect,
-            seams.clone(),
-            raft.clone(),
-            replica.clone(),
-            proposer.clone(),
-        );
-        if let Some(links) = seams.frames.clone() {
-            let dispatch = Dispatch::new(links, outbox.clone(), vigil.clone(), frames);
-            tasks.push(seams.spawn.spawn("links", Box::pin(dispatch.run())));
-            tasks.push(seams.spawn.spawn("vigil", Box::pin(vigil.clone().run())));
-        }
-        tasks.push(seams.spawn.spawn("leader", Box::pin(outbox.follow())));
-        let boot = Command::Boot(Boot {
+        let vigil = Vigil::new(config.node, config.detect, &outbox);
+        let tasks = begin(outbox, &vigil, frames);
+        let boot = Boot {
             nonce,
             name: config.name,
             homes: config.homes,
             floating: config.floating,
             region: config.region,
             ..Boot::default()
-        });
-        let booted = match proposer.ask(boot).await {
-            Some(Outcome::Booted(booted)) => Ok(booted),
-            Some(Outcome::Refused(refused)) => Err(OpenError::Refused(refused)),
-            _ => Err(OpenError::Fenced(config.node)),
         };
-        let booted = match booted {
-            Ok(booted) => booted,
-            Err(error) => {
+        let booted = match proposer.ask(Command::Boot(boot)).await {
+            Some(Outcome::Booted(booted)) => booted,
+            refused => {
                 tasks.iter().for_each(|task| task.abort());
                 raft.stop().await;
-                return Err(error);
+                return Err(why_not(config.node, refused));
             }
         };
         vigil.begin(booted.incarnation);
@@ -273,13 +241,13 @@ impl Cluster {
             vigil,
             tasks: Mutex::new(tasks),
             snapshot_every: config.snapshot_every,
-            snapshot_at: AtomicU64::new(0),
-            failed: Mutex::new(None),
+            snapshot_at: AtomicU64::default(),
+            failed: Mutex::default(),
             failing: Notify::new(),
             seams,
         });
-        let upkeep = Box::pin(keep_up(Arc::downgrade(&shared), shared.seams.clone()));
-        let upkeep = shared.seams.spawn.spawn("upkeep", upkeep);
+        let upkeep = keep_up(Arc::downgrade(&shared), shared.seams.clone());
+        let upkeep = shared.seams.spawn.spawn("upkeep", Box::pin(upkeep));
         shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(upkeep);
         Ok(Cluster { shared })
     }
@@ -463,6 +431,60 @@ impl Cluster {
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
         self.shared.raft.stop().await;
     }
+}
+
+fn chance(seams: &Seams) -> Rng {
+    let mut seed = [0; 32];
+    seams.entropy.fill(&mut seed);
+    Rng::seeded(seed)
+}
+
+/// What a process knows before it is part of the cluster.
+struct Recalled {
+    log: Log,
+    place: Place,
+    proposer: Proposer,
+    projection: Arc<Projection>,
+    replica: Arc<Replica>,
+}
+
+/// Opens what the disk holds.
+async fn recall(
+    config: &Config,
+    seams: &Seams,
+    sink: Box<dyn Applied>,
+    chance: &mut Rng,
+) -> Result<Recalled, OpenError> {
+    let (disk, clock) = (seams.disk.clone(), seams.clock.clone());
+    let log = Log::open(disk.clone(), clock.clone(), config.segment_len, chance.next_u64())
+        .await
+        .map_err(RaftError::Log)?;
+    let (state, place) = find_snapshot(&*disk)?.split();
+    let projection = Projection::open(disk, config.cdr_file_len).await?;
+    let proposer = Proposer::new(clock.clone(), config.pace, config.node);
+    let (told, cdrs) = (proposer.clone(), projection.clone());
+    let replica = Arc::new(Replica::new(config.node, clock, state, sink, told, cdrs));
+    Ok(Recalled { log, place, proposer, projection, replica })
+}
+
+fn why_not(node: NodeId, refused: Option<Outcome>) -> OpenError {
+    match refused {
+        Some(Outcome::Refused(refused)) => OpenError::Refused(refused),
+        _ => OpenError::Fenced(node),
+    }
+}
+
+/// Starts what a node does all the time.
+fn begin(outbox: Outbox, vigil: &Arc<Vigil>, frames: Arc<dyn FrameSink>) -> Vec<Box<dyn Task>> {
+    let spawn = outbox.seams.spawn.clone();
+    let mut tasks = vec![spawn.spawn("proposer", Box::pin(outbox.clone().run()))];
+    if let Some(links) = outbox.seams.frames.clone() {
+        let dispatch = Dispatch::new(links, outbox.clone(), vigil.clone(), frames);
+        tasks.push(spawn.spawn("links", Box::pin(dispatch.run())));
+        tasks.push(spawn.spawn("vigil", Box::pin(vigil.clone().run())));
+    }
+    tasks.push(spawn.spawn("leader", Box::pin(outbox.follow())));
+    tasks
 }
 
 /// What is done now and then: CDRs are written, a full disk is tried again, snapshots are asked for.

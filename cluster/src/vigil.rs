@@ -11,6 +11,7 @@ use crate::cluster::Seams;
 use crate::command::{Command, Outcome};
 use crate::detector::{Detector, Light};
 use crate::lease::{Answer, Ask, Grantor, Holder, Ticked, Times};
+use crate::outbox::Outbox;
 use crate::proposer::Proposer;
 use crate::raft::{Leader, Raft};
 use crate::replica::Replica;
@@ -50,14 +51,8 @@ pub struct Standing {
 }
 
 impl Vigil {
-    pub(crate) fn new(
-        node: NodeId,
-        detect: Duration,
-        seams: Seams,
-        raft: Raft,
-        replica: Arc<Replica>,
-        proposer: Proposer,
-    ) -> Arc<Vigil> {
+    pub(crate) fn new(node: NodeId, detect: Duration, outbox: &Outbox) -> Arc<Vigil> {
+        let Outbox { proposer, raft, replica, seams, .. } = outbox.clone();
         let (times, now) = (Times::from_detect(detect), seams.clock.now());
         let watch = Mutex::new(Watch {
             holder: None,

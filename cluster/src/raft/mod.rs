@@ -146,6 +146,11 @@ impl Raft {
     /// other.
     pub(crate) async fn start(begin: Beginning) -> Result<Raft, RaftError> {
         let Beginning { node, peers, joins, detect, log, seams, mut chance, replica, place } = begin;
+        if let Some(links) = &seams.frames {
+            // Until the log says more.
+            let others: Vec<_> = peers.iter().filter(|it| it.node != node.0).copied().collect();
+            links.set_peers(&others);
+        }
         let first_ticket = chance.next_u64();
         let ambient = Ambient::new(seams.spawn.clone(), chance);
         let detect = if seams.frames.is_some() { detect } else { ALONE };
