@@ -14,6 +14,7 @@ use env::{Batch, BoxFuture, Clock, Datagrams, Listener, Network, Outgoing, Strea
 use machine::{Instant, Rng};
 use tokio::sync::Notify;
 
+use crate::life::Life;
 use crate::time::VirtualClock;
 use crate::trace::Trace;
 
@@ -27,28 +28,69 @@ pub struct Latency {
 }
 
 /// The network of a world.
-#[derive(Debug)]
 pub struct Wire {
     state: Mutex<State>,
     changed: Notify,
     clock: Arc<VirtualClock>,
     trace: Arc<Trace>,
     latency: Latency,
+    tap: Mutex<Option<Tap>>,
 }
+
+/// Sees each datagram as it leaves: when, whose it is, from where to where, what it says.
+pub type Tap = Arc<dyn Fn(Instant, &Life, SocketAddr, SocketAddr, &[u8]) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     rng: Option<Rng>,
     sent: u64,
-    sockets: BTreeMap<SocketAddr, Receiver>,
-    listeners: BTreeMap<SocketAddr, Arc<Mutex<Backlog>>>,
+    bound: u64,
+    sockets: Places<Receiver>,
+    listeners: Places<Arc<Mutex<Backlog>>>,
     ports: u16,
     heap: BinaryHeap<Reverse<Flight>>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} sockets, {} on their way", self.sockets.len(), self.heap.len())
+        let state = lock(&self.state);
+        write!(f, "{} sockets, {} on their way", state.sockets.len(), state.heap.len())
+    }
+}
+
+/// Who listens at an address. Hosts may share one: whoever took it last has told the network so, and hears.
+type Places<T> = BTreeMap<SocketAddr, Vec<Place<T>>>;
+
+struct Place<T> {
+    life: Arc<Life>,
+    /// Tells apart what one life bound.
+    number: u64,
+    receiver: T,
+}
+
+/// Whoever hears at an address.
+fn heard<T: Clone>(places: &Places<T>, at: SocketAddr) -> Option<T> {
+    let alive = places.get(&at)?.iter().rfind(|place| !place.life.is_over())?;
+    Some(alive.receiver.clone())
+}
+
+/// Takes an address for a life.
+fn take<T>(places: &mut Places<T>, at: SocketAddr, place: Place<T>) -> io::Result<()> {
+    let there = places.entry(at).or_default();
+    there.retain(|other| !other.life.is_over());
+    if there.iter().any(|other| place.life.shares_host(&other.life)) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    there.push(place);
+    Ok(())
+}
+
+/// Lets go of an address.
+fn let_go<T>(places: &mut Places<T>, at: SocketAddr, is_it: impl Fn(&Place<T>) -> bool) {
+    let Some(there) = places.get_mut(&at) else { return };
+    there.retain(|place| !is_it(place));
+    if there.is_empty() {
+        places.remove(&at);
     }
 }
 
@@ -141,7 +183,8 @@ impl Wire {
     /// A network whose delays follow from `rng`.
     pub fn new(clock: Arc<VirtualClock>, trace: Arc<Trace>, latency: Latency, rng: Rng) -> Arc<Wire> {
         let state = State { rng: Some(rng), ports: 50_000, ..State::default() };
-        Arc::new(Wire { state: Mutex::new(state), changed: Notify::new(), clock, trace, latency })
+        let (changed, tap) = (Notify::new(), Mutex::new(None));
+        Arc::new(Wire { state: Mutex::new(state), changed, clock, trace, latency, tap })
     }
 
     /// Delivers what is due, for as long as the world lasts.
@@ -172,7 +215,7 @@ impl Wire {
             let Some(Reverse(flight)) = state.heap.pop() else { return };
             match flight.cargo {
                 Cargo::Datagram { from, to, bytes } => {
-                    let receiver = state.sockets.get(&to).cloned();
+                    let receiver = heard(&state.sockets, to);
                     drop(state);
                     self.trace.message(now, "got", from, to, &bytes);
                     match receiver {
@@ -235,28 +278,47 @@ impl Wire {
         self.push(state, at, tie, Cargo::Turn(turn));
     }
 
-    /// Sends a datagram.
-    pub fn send(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
-        self.trace.message(self.clock.now(), "put", from, to, &bytes);
+    /// Sends a datagram of a life; nothing, if it is over.
+    pub fn send(&self, life: &Life, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        if life.is_over() {
+            return;
+        }
+        let now = self.clock.now();
+        self.trace.message(now, "put", from, to, &bytes);
+        let tap = lock(&self.tap).clone();
+        if let Some(tap) = tap {
+            tap(now, life, from, to, &bytes);
+        }
         self.launch(Instant::ZERO, Cargo::Datagram { from, to, bytes });
+    }
+
+    /// Shows each datagram to `tap` as it leaves.
+    pub fn watch(&self, tap: Tap) {
+        *lock(&self.tap) = Some(tap);
     }
 
     /// Gives what arrives at an address to a handler.
     ///
     /// # Errors
-    /// The address is taken.
-    pub fn attach(&self, at: SocketAddr, handler: Handler) -> io::Result<()> {
-        let mut state = lock(&self.state);
-        if state.sockets.contains_key(&at) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        state.sockets.insert(at, Receiver::Handler(handler));
-        Ok(())
+    /// The address is taken, or the life over.
+    pub fn attach(&self, life: &Arc<Life>, at: SocketAddr, handler: Handler) -> io::Result<()> {
+        self.take_socket(life, at, Receiver::Handler(handler)).map(drop)
     }
 
-    /// Nobody listens at this address any more.
-    pub fn detach(&self, at: SocketAddr) {
-        lock(&self.state).sockets.remove(&at);
+    /// This life does not listen at this address any more.
+    pub fn detach(&self, life: &Arc<Life>, at: SocketAddr) {
+        let_go(&mut lock(&self.state).sockets, at, |place| Arc::ptr_eq(&place.life, life));
+    }
+
+    fn take_socket(&self, life: &Arc<Life>, at: SocketAddr, receiver: Receiver) -> io::Result<u64> {
+        if life.is_over() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let mut state = lock(&self.state);
+        state.bound += 1;
+        let number = state.bound;
+        take(&mut state.sockets, at, Place { life: life.clone(), number, receiver })?;
+        Ok(number)
     }
 
     fn free_port(&self, at: SocketAddr) -> SocketAddr {
@@ -271,38 +333,40 @@ impl Wire {
 
 /// The network as a node or a peer sees it.
 #[derive(Clone, Debug)]
-pub struct MemoryNetwork(pub Arc<Wire>);
+pub struct MemoryNetwork {
+    /// The wire.
+    pub wire: Arc<Wire>,
+    /// Whose network this is.
+    pub life: Arc<Life>,
+}
 
 impl Network for MemoryNetwork {
     fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
-        let at = self.0.free_port(at);
+        let at = self.wire.free_port(at);
         let inbox = Arc::new(Mutex::new(Inbox::default()));
-        let mut state = lock(&self.0.state);
-        if state.sockets.contains_key(&at) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        state.sockets.insert(at, Receiver::Queue(inbox.clone()));
-        Ok(Arc::new(MemorySocket { at, inbox, wire: self.0.clone() }))
+        let number = self.wire.take_socket(&self.life, at, Receiver::Queue(inbox.clone()))?;
+        let (wire, life) = (self.wire.clone(), self.life.clone());
+        Ok(Arc::new(MemorySocket { at, number, inbox, wire, life }))
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        let at = self.0.free_port(at);
+        let at = self.wire.free_port(at);
         let backlog = Arc::new(Mutex::new(Backlog::default()));
-        let mut state = lock(&self.0.state);
-        if state.listeners.contains_key(&at) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        state.listeners.insert(at, backlog.clone());
-        Ok(Box::new(MemoryListener { at, backlog }))
+        let mut state = lock(&self.wire.state);
+        state.bound += 1;
+        let number = state.bound;
+        let place = Place { life: self.life.clone(), number, receiver: backlog.clone() };
+        take(&mut state.listeners, at, place)?;
+        Ok(Box::new(MemoryListener { at, number, backlog, wire: self.wire.clone() }))
     }
 
     fn dial(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let wire = self.0.clone();
+        let wire = self.wire.clone();
         let from = wire.free_port(from);
         Box::pin(async move {
             let (at, _) = wire.delay(&mut lock(&wire.state));
             wire.clock.sleep_until(at).await;
-            let Some(backlog) = lock(&wire.state).listeners.get(&to).cloned() else {
+            let Some(backlog) = heard(&lock(&wire.state).listeners, to) else {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             };
             let (there, back) = (Arc::default(), Arc::default());
@@ -318,13 +382,15 @@ impl Network for MemoryNetwork {
 
 struct MemorySocket {
     at: SocketAddr,
+    number: u64,
     inbox: Arc<Mutex<Inbox>>,
     wire: Arc<Wire>,
+    life: Arc<Life>,
 }
 
 impl Drop for MemorySocket {
     fn drop(&mut self) {
-        self.wire.detach(self.at);
+        let_go(&mut lock(&self.wire.state).sockets, self.at, |place| place.number == self.number);
     }
 }
 
@@ -347,7 +413,7 @@ impl Datagrams for MemorySocket {
 
     fn send(&self, datagrams: &[Outgoing]) -> usize {
         for datagram in datagrams {
-            self.wire.send(self.at, datagram.to, datagram.bytes.clone());
+            self.wire.send(&self.life, self.at, datagram.to, datagram.bytes.clone());
         }
         datagrams.len()
     }
@@ -355,7 +421,15 @@ impl Datagrams for MemorySocket {
 
 struct MemoryListener {
     at: SocketAddr,
+    number: u64,
     backlog: Arc<Mutex<Backlog>>,
+    wire: Arc<Wire>,
+}
+
+impl Drop for MemoryListener {
+    fn drop(&mut self) {
+        let_go(&mut lock(&self.wire.state).listeners, self.at, |place| place.number == self.number);
+    }
 }
 
 impl Listener for MemoryListener {

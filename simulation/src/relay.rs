@@ -9,6 +9,7 @@ use bytes::Bytes;
 use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId, RelaySide, SideConfig};
 use media::{Component, RelaySession, Verdict};
 
+use crate::life::Life;
 use crate::network::Wire;
 use crate::time::VirtualClock;
 
@@ -17,6 +18,7 @@ pub struct MemoryRelay {
     wire: Arc<Wire>,
     clock: Arc<VirtualClock>,
     sessions: Arc<Mutex<Sessions>>,
+    life: Arc<Life>,
 }
 
 #[derive(Default)]
@@ -43,13 +45,14 @@ fn ports(entry: &RelayEntry) -> [(RelaySide, Component, SocketAddr); 4] {
 
 impl MemoryRelay {
     /// A relay on this wire.
-    pub fn new(wire: Arc<Wire>, clock: Arc<VirtualClock>) -> MemoryRelay {
-        MemoryRelay { wire, clock, sessions: Arc::default() }
+    pub fn new(wire: Arc<Wire>, clock: Arc<VirtualClock>, life: Arc<Life>) -> MemoryRelay {
+        MemoryRelay { wire, clock, sessions: Arc::default(), life }
     }
 
     fn attach(&self, id: RelayId, entry: &RelayEntry) -> io::Result<()> {
         for (side, component, at) in ports(entry) {
             let (wire, clock, sessions) = (self.wire.clone(), self.clock.clone(), self.sessions.clone());
+            let life = self.life.clone();
             let handler = move |from: SocketAddr, bytes: &[u8]| {
                 let mut sessions = lock(&sessions);
                 if sessions.muted {
@@ -62,17 +65,17 @@ impl MemoryRelay {
                 sessions.events.extend(noticed);
                 drop(sessions);
                 if let (Verdict::Forward(to), Some((_, _, local))) = (verdict, out) {
-                    wire.send(local, to, Bytes::copy_from_slice(bytes));
+                    wire.send(&life, local, to, Bytes::copy_from_slice(bytes));
                 }
             };
-            self.wire.attach(at, Arc::new(handler))?;
+            self.wire.attach(&self.life, at, Arc::new(handler))?;
         }
         Ok(())
     }
 
     fn detach(&self, entry: &RelayEntry) {
         for (_, _, at) in ports(entry) {
-            self.wire.detach(at);
+            self.wire.detach(&self.life, at);
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use env::{BoxFuture, Clock, Spawn, Task};
 use machine::{Instant, WallTime};
 
+use crate::life::Life;
+
 /// The clock of a world: it stands still while anything has work to do, and leaps to the next deadline.
 #[derive(Clone, Copy, Debug)]
 pub struct VirtualClock {
@@ -37,9 +39,14 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Tasks of a world.
+/// Tasks of a world: they end with the life that spawned them.
 #[derive(Clone, Debug)]
-pub struct VirtualSpawn(pub Arc<VirtualClock>);
+pub struct VirtualSpawn {
+    /// When they are.
+    pub clock: Arc<VirtualClock>,
+    /// Whose they are.
+    pub life: Arc<Life>,
+}
 
 struct VirtualTask(tokio::task::AbortHandle);
 
@@ -51,10 +58,12 @@ impl Task for VirtualTask {
 
 impl Spawn for VirtualSpawn {
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> Box<dyn Task> {
-        Box::new(VirtualTask(tokio::spawn(task).abort_handle()))
+        let handle = tokio::spawn(task).abort_handle();
+        self.life.keep(handle.clone());
+        Box::new(VirtualTask(handle))
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
-        Box::pin(self.0.sleep_until(at))
+        Box::pin(self.clock.sleep_until(at))
     }
 }

@@ -30,6 +30,20 @@ impl Trace {
         );
     }
 
+    /// Notes something that happened to the world.
+    pub fn note(&self, now: Instant, what: &str) {
+        let mut lines = self.0.lock().expect("no holder of this lock panics");
+        // Writing into a String can't fail.
+        let _ = writeln!(lines, "{:>14} {what}", now.as_nanos());
+    }
+
+    /// A digest of the lines so far.
+    pub fn hash(&self) -> u64 {
+        let lines = self.0.lock().expect("no holder of this lock panics");
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        lines.as_bytes().iter().fold(0xCBF2_9CE4_8422_2325, step)
+    }
+
     /// The lines so far.
     pub fn text(&self) -> String {
         self.0.lock().expect("no holder of this lock panics").clone()

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::{BoxFuture, Lane};
+use env::{BoxFuture, Clock as _, Frames, Lane, Peer, Spawn as _};
 use machine::Rng;
 use node::Resolve;
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::disk::MemDisk;
 use crate::entropy::SeededEntropy;
 use crate::frames::Links;
+use crate::life::Life;
 use crate::network::{Latency, MemoryNetwork, Wire};
 use crate::relay::MemoryRelay;
 use crate::time::{VirtualClock, VirtualSpawn};
@@ -27,6 +28,7 @@ pub struct World {
     pub trace: Arc<Trace>,
     /// The links between its nodes.
     pub links: Arc<Links>,
+    peers: Arc<Life>,
     rng: Rng,
 }
 
@@ -36,7 +38,7 @@ const LATENCY: Latency = Latency { min: Duration::from_micros(200), max: Duratio
 const SYNC: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
 
 /// After how much silence a node is held dead: the default of node files.
-const DETECT: Duration = Duration::from_millis(500);
+pub(crate) const DETECT: Duration = Duration::from_millis(500);
 
 impl World {
     /// The world that follows from `seed`.
@@ -47,37 +49,49 @@ impl World {
         let wire = Wire::new(clock.clone(), trace.clone(), LATENCY, rng.fork());
         tokio::spawn(wire.clone().run());
         let links = Links::new(wire.clone(), clock.clone(), trace.clone(), DETECT, rng.fork());
-        World { clock, wire, trace, links, rng }
+        World { clock, wire, trace, links, peers: Life::of_peers(), rng }
     }
 
-    /// The seams of a node with this disk.
-    pub fn node(&mut self, disk: &MemDisk) -> node::World {
+    /// The seams of a life of a node with this disk; with `at`, where others of its cluster find it.
+    pub fn node(&mut self, life: &Arc<Life>, disk: &MemDisk, at: Option<SocketAddr>) -> node::World {
+        let spawn = VirtualSpawn { clock: self.clock.clone(), life: life.clone() };
         let bells = [Arc::new(Notify::new()), Arc::new(Notify::new())];
         for (lane, bell) in [Lane::Log, Lane::Bulk].into_iter().zip(&bells) {
-            self.turn(disk, lane, bell.clone());
+            self.turn(&spawn, disk, lane, bell.clone());
         }
         disk.on_submit(Arc::new(move |lane| match lane {
             Lane::Log => bells[0].notify_one(),
             Lane::Bulk => bells[1].notify_one(),
         }));
+        let frames = at.map(|at| self.links.open(Peer { node: life.node(), at }) as Arc<dyn Frames>);
         node::World {
             clock: self.clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.rng.fork())),
-            spawn: Arc::new(VirtualSpawn(self.clock.clone())),
-            network: Arc::new(MemoryNetwork(self.wire.clone())),
+            spawn: Arc::new(spawn),
+            network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: life.clone() }),
             disk: Arc::new(disk.clone()),
-            relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone())),
+            relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone(), life.clone())),
             resolve: Arc::new(Literals),
-            frames: None,
+            frames,
         }
+    }
+
+    /// A node dies without a word, amid whatever it does: its tasks and handles go dead, what its disk has not
+    /// yet made durable is lost or torn. Gives the disk as its next life finds it.
+    pub fn kill(&mut self, life: &Life, disk: &MemDisk) -> MemDisk {
+        self.trace
+            .note(self.clock.now(), &format!("node {} dies in its life {}", life.node(), life.number()));
+        life.end();
+        self.links.kill(life.node());
+        disk.crash(&mut self.rng)
     }
 
     /// The seams of callers and callees.
     pub fn peers(&self) -> peer::World {
         peer::World {
             clock: self.clock.clone(),
-            spawn: Arc::new(VirtualSpawn(self.clock.clone())),
-            network: Arc::new(MemoryNetwork(self.wire.clone())),
+            spawn: Arc::new(VirtualSpawn { clock: self.clock.clone(), life: self.peers.clone() }),
+            network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: self.peers.clone() }),
         }
     }
 
@@ -87,9 +101,9 @@ impl World {
     }
 
     /// Lets a disk's lane work: each operation takes its drawn time.
-    fn turn(&mut self, disk: &MemDisk, lane: Lane, submitted: Arc<Notify>) {
+    fn turn(&mut self, spawn: &VirtualSpawn, disk: &MemDisk, lane: Lane, submitted: Arc<Notify>) {
         let (disk, mut rng) = (disk.clone(), self.rng.fork());
-        tokio::spawn(async move {
+        let work = async move {
             loop {
                 let waits = submitted.notified();
                 if disk.waiting(lane) == 0 {
@@ -100,7 +114,8 @@ impl World {
                 tokio::time::sleep(SYNC.0 + Duration::from_nanos(rng.below(spread))).await;
                 disk.step(lane);
             }
-        });
+        };
+        spawn.spawn("disk", Box::pin(work));
     }
 }
 

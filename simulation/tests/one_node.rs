@@ -11,7 +11,7 @@ use node::{Node, NodeConfig, NodeHandle};
 use peer::{
     Agent, Destination, Endpoint, Event, Flow, Local, Mix, NoMedia, Outcome, Output, Transport, Violation,
 };
-use simulation::{MemDisk, World, interpose};
+use simulation::{Life, MemDisk, World, interpose};
 use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
 const NODE: &str = "10.0.0.1:5060";
@@ -94,7 +94,8 @@ async fn peer(
 
 async fn start(world: &mut World) -> NodeHandle {
     let disk = MemDisk::default();
-    let node = Node::start(world.node(&disk), config()).await.expect("the node starts");
+    let node =
+        Node::start(world.node(&Life::new(1, 1), &disk, None), config()).await.expect("the node starts");
     node.cluster().put(resources()).await.expect("not fenced off").expect("good resources");
     node
 }
