@@ -1,8 +1,11 @@
 //! What is going on: calls, nodes, homes, and what has been: call detail records.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use axum::extract::{Path, Query, State};
 use axum::response::Json;
-use call::{CallId, CallRecord, Phase};
+use call::{CallId, CallRecord, HomeId, Phase};
 use cluster::CdrFilter;
 use machine::WallTime;
 use node::NodeHandle;
@@ -99,21 +102,47 @@ pub(crate) async fn node_by_name(State(node): State<NodeHandle>, Path(name): Pat
 
 fn all_nodes(node: &NodeHandle) -> Vec<Value> {
     let own = node.config().id;
-    let (ready, calls) = (node.is_ready(), node.calls());
+    let ready = node.is_ready();
+    let status = node.cluster().status();
     node.cluster().read(|state| {
+        let calls = calls_by_home(state);
         let row = |(id, it): (call::NodeId, &cluster::state::Node)| {
-            let is_own = id == own;
+            let word = match (it.alive, it.drained.is_some()) {
+                (false, _) => "dead",
+                (true, true) => "drained",
+                // Only a node itself knows whether it takes new calls.
+                (true, false) if id != own => "alive",
+                (true, false) if ready => "ready",
+                (true, false) => "not ready",
+            };
+            let member = status.members.iter().find(|member| member.node == id);
+            let held: usize =
+                state.held(id).iter().map(|held| calls.get(&held.home).copied().unwrap_or(0)).sum();
             json!({
                 "id": id.0,
                 "name": it.name,
-                "state": if !is_own { "unknown" } else if ready { "ready" } else { "not ready" },
-                "calls": is_own.then_some(calls),
+                "state": word,
+                "alive": it.alive,
+                "drained": it.drained.is_some(),
+                "leader": status.leader == Some(id),
+                "voter": member.is_some_and(|member| member.is_voter),
+                "cluster_address": member.and_then(|member| member.at).map(|at| at.to_string()),
+                "calls": held,
                 "incarnation": it.incarnation.0,
                 "cdrs_durable": it.cdrs_durable,
             })
         };
         state.nodes().map(row).collect()
     })
+}
+
+/// One pass over the calls for all homes.
+fn calls_by_home(state: &cluster::State) -> BTreeMap<HomeId, usize> {
+    let mut calls = BTreeMap::new();
+    for record in state.calls() {
+        *calls.entry(record.home).or_insert(0) += 1;
+    }
+    calls
 }
 
 /// GET /v1/homes.
@@ -127,23 +156,33 @@ pub(crate) async fn home_by_name(State(node): State<NodeHandle>, Path(name): Pat
 }
 
 fn all_homes(node: &NodeHandle) -> Vec<Value> {
-    let addresses: Vec<String> =
-        node.addresses().iter().map(|(transport, at)| format!("{transport}://{at}")).collect();
+    let listening = node.addresses();
     let own = node.config().id;
     node.cluster().read(|state| {
-        state
-            .homes()
-            .map(|(id, home)| {
-                let calls = state.calls().filter(|record| record.home == id).count();
-                json!({
-                    "name": home.name.as_str(),
-                    "holder": home.holder.map(|holder| holder.0),
-                    "epoch": home.epoch.0,
-                    "calls": calls,
-                    "addresses": (home.holder == Some(own)).then_some(&addresses),
-                })
+        let calls = calls_by_home(state);
+        let floats = |ip: IpAddr| {
+            let mut floating = state.homes().filter_map(|(_, home)| home.floating());
+            floating.any(|spec| spec.address == ip)
+        };
+        let row = |(id, home): (HomeId, &cluster::state::Home)| {
+            let floating = home.floating();
+            let is_of_home = |ip: IpAddr| floating.map_or_else(|| !floats(ip), |spec| spec.address == ip);
+            // Where it is listened to, only the holder knows.
+            let addresses = (home.holder == Some(own)).then(|| {
+                let mine = listening.iter().filter(|(_, at)| is_of_home(at.ip()));
+                mine.map(|(transport, at)| format!("{transport}://{at}")).collect::<Vec<_>>()
+            });
+            json!({
+                "name": home.name.as_str(),
+                "kind": if floating.is_some() { "floating" } else { "fixed" },
+                "address": floating.map(|spec| spec.address.to_string()),
+                "holder": home.holder.map(|holder| holder.0),
+                "epoch": home.epoch.0,
+                "calls": calls.get(&id).copied().unwrap_or(0),
+                "addresses": addresses,
             })
-            .collect()
+        };
+        state.homes().map(row).collect()
     })
 }
 

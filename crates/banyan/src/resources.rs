@@ -294,6 +294,7 @@ const KINDS: &[Kind] = &[
             column("ID", "id"),
             column("NAME", "name"),
             column("STATE", "state"),
+            column("LEADER", "leader"),
             column("CALLS", "calls"),
             column("INCARNATION", "incarnation"),
         ],
@@ -304,6 +305,8 @@ const KINDS: &[Kind] = &[
         is_resource: false,
         columns: &[
             column("NAME", "name"),
+            column("KIND", "kind"),
+            column("ADDRESS", "address"),
             column("HOLDER", "holder"),
             column("EPOCH", "epoch"),
             column("CALLS", "calls"),
