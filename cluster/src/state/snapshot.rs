@@ -1,6 +1,6 @@
 //! Snapshots: the state in chunks, each with its CRC32C, made from a copy of the maps while calls go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use call::{CallRecord, Cdr, HomeId, Incarnation, NodeId};
@@ -166,7 +166,8 @@ impl State {
     }
 
     fn take_call(&mut self, record: Arc<CallRecord>) -> Option<()> {
-        if self.calls.contains_key(&record.id) {
+        let slots: BTreeSet<_> = record.slots.iter().map(|slot| (&slot.scope, slot.side)).collect();
+        if self.calls.contains_key(&record.id) || slots.len() != record.slots.len() {
             return None;
         }
         self.slots.take(record.id, &record.slots);

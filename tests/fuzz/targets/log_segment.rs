@@ -8,11 +8,15 @@ use libfuzzer_sys::fuzz_target;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fuzz_target!(
-    init: bound_memory(),
+    init: {
+        bound_memory();
+        the_frame_is_the_one_that_is_written();
+    },
     |bytes: &[u8]| {
         cluster::log::fuzz(bytes);
         entry(bytes);
         snapshot(bytes);
+        snapshot(&framed(bytes));
     }
 );
 
@@ -33,6 +37,20 @@ fn snapshot(bytes: &[u8]) {
     let (label_again, state) = State::from_snapshot(&again).expect("what was written can be read");
     assert_eq!(label, label_again);
     assert_eq!(digest, state.full_digest());
+}
+
+/// A snapshot of one chunk with a sound CRC: chance alone never finds one.
+fn framed(chunk: &[u8]) -> Vec<u8> {
+    let (len, crc) = (chunk.len() as u32, crc32c::crc32c(chunk));
+    [b"BANYANSN\x01", &len.to_le_bytes()[..], &crc.to_le_bytes(), chunk].concat()
+}
+
+/// Else the format has changed, and `framed` finds nothing any more.
+fn the_frame_is_the_one_that_is_written() {
+    let written: Vec<u8> = State::default().into_snapshot(b"label".to_vec()).flatten().collect();
+    let chunk = written.get(17..).expect("magic, version, length and CRC stand before the chunk");
+    assert_eq!(framed(chunk), written);
+    snapshot(&written);
 }
 
 /// A length that is believed before it is checked asks for more memory than there is, and ends the run.
