@@ -30,9 +30,26 @@ impl Shared {
         }
     }
 
+    /// Gives a home to the node that should have it: silence first, then the word that it is free. Its calls
+    /// notice nothing. False if it stays.
+    pub(crate) async fn share_homes(self: &Arc<Shared>) -> bool {
+        let _one_at_a_time = self.sharing.lock().await;
+        let Some((id, epoch)) = self.cluster.to_yield() else { return false };
+        *lock(&self.yielding) = Some(id);
+        self.leave(id);
+        let moved = self.cluster.yield_home(id, epoch).await;
+        *lock(&self.yielding) = None;
+        if !moved {
+            tracing::info!("nobody takes the home; it stays");
+        }
+        self.homes_moved.notify_one();
+        moved
+    }
+
     /// Leaves, then takes. False if an address could not be bound.
     async fn tend_homes(self: &Arc<Shared>, own: &HomeConfig) -> bool {
-        let held = self.cluster.held();
+        let mut held = self.cluster.held();
+        held.retain(|(held, _)| *lock(&self.yielding) != Some(held.home));
         for home in self.homes() {
             if !held.iter().any(|(held, _)| held.home == home.id && held.epoch == home.epoch) {
                 self.leave(home.id);

@@ -192,6 +192,9 @@ impl NodeHandle {
     /// Takes no new calls, waits until those that go on have ended, at most `limit`, then ends the rest.
     pub async fn drain(&self, limit: Duration) {
         let shared = &self.shared;
+        // Homes first, with their calls: until each has moved, it takes new calls too.
+        shared.cluster.drain().await;
+        while shared.cluster.to_yield().is_some() && shared.share_homes().await {}
         shared.draining.store(true, Ordering::Relaxed);
         if self.wait_for_calls(limit).await {
             return;
@@ -258,6 +261,7 @@ async fn housekeeping(shared: Arc<Shared>) {
     loop {
         shared.world.spawn.sleep_until(shared.world.clock.now() + HOUSEKEEPING).await;
         shared.expire_afterlife();
+        shared.share_homes().await;
         let writable = shared.cluster.is_writable();
         if shared.writable.swap(writable, Ordering::Relaxed) != writable {
             tracing::warn!(writable, health = ?shared.cluster.cluster().health(), "readiness changes");

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation, InviteKey};
 use call::{NodeId, Secret};
-use cluster::{Applied, Batch, Cluster, Command, Delta, FloatingHome, FrameSink, Health, Held};
+use cluster::{Applied, Batch, Cluster, Command, Delta, DrainedUntil, FloatingHome, FrameSink, Health, Held};
 use cluster::{Outcome, Seams, Urgency};
 use env::{Disk, DiskOp, Lane, Purpose};
 use futures::channel::oneshot;
@@ -142,6 +142,31 @@ impl Replica {
             state.homes().find(|(_, home)| home.floating().is_some_and(is_there))?.1.holder
         });
         holder.filter(|holder| *holder != self.cluster.node())
+    }
+
+    /// The floating home that another node should have, and its epoch.
+    pub(crate) fn to_yield(&self) -> Option<(HomeId, Epoch)> {
+        self.cluster.read(|state| {
+            let id = state.next_yield(self.cluster.node(), state.time())?;
+            let home = state.home(id).filter(|home| home.floating().is_some())?;
+            Some((id, home.epoch))
+        })
+    }
+
+    /// Says that this node has fallen silent for a home. False if nobody takes it.
+    pub(crate) async fn yield_home(&self, home: HomeId, epoch: Epoch) -> bool {
+        let outcome = self.cluster.proposer().ask(Command::Yield { home, epoch }).await;
+        matches!(outcome, Some(Outcome::Done))
+    }
+
+    /// Moves this node's homes away, if there are others to take them.
+    pub(crate) async fn drain(&self) {
+        let node = self.cluster.node();
+        if self.cluster.read(|state| state.nodes().len() > 1) {
+            let command = Command::Drain { node, until: DrainedUntil::Boot };
+            // Refused or not, what can move moves.
+            let _ = self.cluster.proposer().ask(command).await;
+        }
     }
 
     /// Sends a frame to another node. What is lost is sent again by the peer that wrote it.

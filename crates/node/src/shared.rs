@@ -44,9 +44,15 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) ready: AtomicBool,
     pub(crate) writable: AtomicBool,
+    /// Whether media is silent, for want of a lease.
+    muted: AtomicBool,
     pub(crate) secret: Secret,
     /// Told when a home may have come or gone.
     pub(crate) homes_moved: Notify,
+    /// The home for which this node has fallen silent, so that another can take it.
+    pub(crate) yielding: Mutex<Option<HomeId>>,
+    /// Held while a home is being given away.
+    pub(crate) sharing: tokio::sync::Mutex<()>,
     homes: Mutex<Homes>,
     pub(crate) calls: Mutex<Calls>,
     afterlife: Mutex<Afterlife>,
@@ -92,8 +98,11 @@ impl Shared {
             draining: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             writable: AtomicBool::new(true),
+            muted: AtomicBool::new(false),
             secret: parts.secret,
             homes_moved: Notify::new(),
+            yielding: Mutex::default(),
+            sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),
             calls: Mutex::default(),
             afterlife: Mutex::new(Afterlife::new(keep, REMAINS_MAX)),
@@ -513,6 +522,10 @@ impl Shared {
 
     /// A task that was to run at `due` runs now.
     pub(crate) fn tick(&self, due: Instant) {
+        let mute = !self.cluster.cluster().may_speak();
+        if self.muted.swap(mute, Ordering::Relaxed) != mute {
+            self.world.relay.mute(mute);
+        }
         lock(&self.gate).tick(self.world.clock.now(), due);
     }
 
