@@ -158,6 +158,12 @@ async fn open(directory: PathBuf, wires: Option<Wires>, node: u64, seen: Arc<Mut
     Cluster::open(config, seams, Box::new(Sink(seen)), Arc::new(())).await.unwrap()
 }
 
+/// Until the next arrival: Poisson, as the wire would bring them.
+fn gap(rng: &mut machine::Rng, rate: u64) -> Duration {
+    let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    Duration::from_secs_f64(-(1.0 - unit).ln() / rate as f64)
+}
+
 async fn run(directory: &Path, rate: u64, seconds: u64, three: bool) {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let wires = three.then(Wires::default);
@@ -166,11 +172,8 @@ async fn run(directory: &Path, rate: u64, seconds: u64, three: bool) {
         (2..=3).filter(|_| three).map(|node| tokio::spawn(opening(node, Arc::default()))).collect();
     let cluster = opening(1, seen.clone()).await;
     let others = futures::future::join_all(others).await;
-    println!(
-        "{} nodes; the one that proposes {}",
-        others.len() + 1,
-        if cluster.status().leads { "leads" } else { "follows" }
-    );
+    let role = if cluster.status().leads { "leads" } else { "follows" };
+    println!("{} nodes; the one that proposes {role}", others.len() + 1);
     cluster.put(vec![trunk("t", |_| ()), gateway("g", None)]).await.unwrap().unwrap();
     let held = cluster.booted().homes[0].clone();
     let propose = |id: CallId, command: CallCommand| {
@@ -184,7 +187,6 @@ async fn run(directory: &Path, rate: u64, seconds: u64, three: bool) {
     let mut rng = machine::Rng::from_u64(7);
     let mut due = began;
     while next < total {
-        // Poisson arrivals, as the wire would bring them.
         while next < total && due <= Instant::now() {
             next += 1;
             let id = CallId::new(cluster.booted().incarnation, next);
@@ -192,8 +194,7 @@ async fn run(directory: &Path, rate: u64, seconds: u64, three: bool) {
             admit.invite = invite.clone();
             seen.lock().unwrap().asked.insert(id, Instant::now());
             propose(id, CallCommand::Admit(admit.into()));
-            let unit = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            due += Duration::from_secs_f64(-(1.0 - unit).ln() / rate as f64);
+            due += gap(&mut rng, rate);
         }
         let answered: Vec<_> = seen.lock().unwrap().answered.drain(..).collect();
         for id in answered {
