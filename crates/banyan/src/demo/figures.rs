@@ -46,7 +46,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn new(command: &DemoCommand, report: &Report, cdrs: u64, killed: Option<Killed>) -> Figures {
         Figures {
-            nodes: command.nodes,
+            nodes: command.nodes(),
             placed: report.placed,
             answered: report.answered,
             lost: report.answered.saturating_sub(report.completed),
@@ -57,10 +57,10 @@ impl Figures {
             pdd_ms_p50: report.pdd_ms.p50,
             pdd_ms_p99: report.pdd_ms.p99,
             failed: report.failed.clone(),
-            detect_ms: (command.nodes > 1).then_some(DETECT.as_millis() as u64),
+            detect_ms: (command.nodes() > 1).then_some(DETECT.as_millis() as u64),
             killed,
             node_ended_well: None,
-            kill_wanted: command.kill_node,
+            kill_wanted: command.kills(),
         }
     }
 

@@ -24,7 +24,7 @@ use stage::Stage;
 /// What `banyan demo` is asked to do.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Example:\n  banyan demo\n  banyan demo --nodes 3 --kill-node\n  banyan demo --calls 500 --rate 50 --seconds 30 -o json\n\n\
+    after_help = "Example:\n  banyan demo\n  banyan demo --nodes 1\n  banyan demo --calls 500 --rate 50 --seconds 30 -o json\n\n\
     Exit 0 only if every call that was placed was answered, lasted, has its call detail record, and had audio both ways."
 )]
 pub struct DemoCommand {
@@ -43,12 +43,23 @@ pub struct DemoCommand {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = LoadFormat::Table)]
     pub output: LoadFormat,
-    /// How many nodes make the cluster, each a process of its own
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub nodes: u32,
+    /// How many nodes make the cluster, each a process of its own [default: 3, with --kill-node]
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u32>,
     /// In the middle of the run, kill the node that holds the calls (SIGKILL)
     #[arg(long)]
     pub kill_node: bool,
+}
+
+impl DemoCommand {
+    fn nodes(&self) -> u32 {
+        self.nodes.unwrap_or(NODES_DEFAULT)
+    }
+
+    /// Whoever says nothing sees what the cluster is for.
+    fn kills(&self) -> bool {
+        self.kill_node || self.nodes.is_none()
+    }
 }
 
 /// Runs `banyan demo`.
@@ -93,10 +104,10 @@ pub fn run(command: &DemoCommand) -> Result {
 
 fn check(command: &DemoCommand) -> Result {
     let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
-    if !(1..=NODES_MAX).contains(&command.nodes) {
+    if !(1..=NODES_MAX).contains(&command.nodes()) {
         return Err(Failure::Usage(format!("--nodes must be 1 to {NODES_MAX}")));
     }
-    if command.kill_node && command.nodes < 3 {
+    if command.kills() && command.nodes() < 3 {
         return usage("--kill-node needs --nodes 3 or more: two of three can still decide, one of two can't");
     }
     if command.calls == 0 || command.calls > CALLS_MAX {
@@ -122,7 +133,7 @@ fn act(command: &DemoCommand, stage: &Stage, nodes: &Nodes) -> Result<Figures> {
     let progress = Arc::new(Progress::default());
     let over = AtomicBool::new(false);
     let (report, killed) = std::thread::scope(|scope| {
-        let killer = command.kill_node.then(|| {
+        let killer = command.kills().then(|| {
             let middle = Duration::from_secs_f64(command.seconds / 2.0);
             let (progress, over) = (&progress, &over);
             scope.spawn(move || kill::in_the_middle(stage, nodes, middle, progress, over))
@@ -168,6 +179,7 @@ fn await_interrupt() {
 }
 
 const CALLS_MAX: u64 = 10_000;
+const NODES_DEFAULT: u32 = 3;
 const NODES_MAX: u32 = 5;
 const POLL: Duration = Duration::from_millis(50);
 const CDR_POLLS: u32 = 200;
@@ -180,17 +192,25 @@ mod tests {
     fn a_node_is_killed_only_where_two_are_left() {
         let command = command(1, false);
         assert!(check(&command).is_ok());
-        assert!(check(&DemoCommand { nodes: 3, kill_node: true, ..command.clone() }).is_ok());
+        assert!(check(&DemoCommand { nodes: Some(3), kill_node: true, ..command.clone() }).is_ok());
         for wrong in [
-            DemoCommand { nodes: 0, ..command.clone() },
-            DemoCommand { nodes: 6, ..command.clone() },
-            DemoCommand { nodes: 2, kill_node: true, ..command.clone() },
+            DemoCommand { nodes: Some(0), ..command.clone() },
+            DemoCommand { nodes: Some(6), ..command.clone() },
+            DemoCommand { nodes: Some(2), kill_node: true, ..command.clone() },
             DemoCommand { kill_node: true, ..command.clone() },
             DemoCommand { calls: 0, ..command.clone() },
             DemoCommand { rate: 0.0, ..command },
         ] {
             assert_eq!(check(&wrong).expect_err("not allowed").code(), 2);
         }
+    }
+
+    #[test]
+    fn without_a_word_one_of_three_nodes_is_killed() {
+        let silent = DemoCommand { nodes: None, ..command(1, false) };
+        assert_eq!((silent.nodes(), silent.kills()), (3, true));
+        let told = command(3, false);
+        assert_eq!((told.nodes(), told.kills()), (3, false));
     }
 
     pub(super) fn command(nodes: u32, kill_node: bool) -> DemoCommand {
@@ -200,7 +220,7 @@ mod tests {
             seconds: 20.0,
             keep: false,
             output: LoadFormat::Table,
-            nodes,
+            nodes: Some(nodes),
             kill_node,
         }
     }

@@ -65,7 +65,7 @@ impl Stage {
 
     fn lay_out(command: &DemoCommand) -> io::Result<Stage> {
         let directory = tempfile::Builder::new().prefix("banyan-demo-").tempdir()?;
-        let count = u8::try_from(command.nodes).unwrap_or(1);
+        let count = u8::try_from(command.nodes()).unwrap_or(1);
         let last_port = media_last(command.calls);
         let free = |ip: IpAddr| free(ip, last_port);
         let local = IpAddr::from(Ipv4Addr::LOCALHOST);
