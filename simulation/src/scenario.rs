@@ -63,10 +63,12 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Whether every call went as its ends had planned and nothing is left of it.
+    /// Whether a node that carried calls died, another took them, every call went as its ends had planned, and
+    /// nothing is left of it.
     pub fn is_good(&self) -> bool {
+        let bit = self.held > 0 && self.successor != 0 && self.successor != self.killed;
         let ended = self.ended == 2 * self.placed && self.bad.is_empty() && self.strays.is_empty();
-        ended && self.cdrs == self.placed as u64 && (self.slots, self.calls, self.nodes) == (0, 0, 3)
+        bit && ended && self.cdrs == self.placed as u64 && (self.slots, self.calls, self.nodes) == (0, 0, 3)
     }
 }
 
@@ -226,9 +228,8 @@ async fn faults(
     let clock = world.clock.clone();
     let mut within =
         |from: Duration, spread_ms: u64| from + Duration::from_micros(rng.below(spread_ms * 1_000));
-    // From when the last call is answered until the first hangs up.
-    let dies =
-        Instant::ZERO + within(FIRST_CALL + CALL_GAP * CALLS as u32 + Duration::from_millis(1_500), 2_000);
+    // While calls ring, are answered, or talk.
+    let dies = Instant::ZERO + within(FIRST_CALL + Duration::from_millis(200), 4_200);
     let returns = dies + within(Duration::from_millis(1_500), 3_000);
     pass(&clock, &members.alive(), oracle, dies).await;
     if let Some(NodeId(victim)) = holder(members) {
