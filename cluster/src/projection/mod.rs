@@ -211,15 +211,16 @@ pub fn to_json(number: u64, cdr: &Cdr) -> Value {
     serde_json::from_slice(&line).unwrap_or(Value::Null)
 }
 
-/// How many bytes are whole lines that follow one another from `first`, and the number of the last.
+/// How many bytes are whole lines whose numbers rise from `first` on, and the number of the last. A number is
+/// passed over where this node took a snapshot instead of the entries: others have those CDRs.
 fn whole_lines(bytes: &[u8], first: u64) -> (usize, u64) {
     let (mut whole, mut last) = (0, first.saturating_sub(1));
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let sound = line.ends_with(b"}\n") && !line.contains(&0) && number_of(line) == Some(last + 1);
-        if !sound {
-            break;
+        let is_whole = line.ends_with(b"}\n") && !line.contains(&0);
+        match number_of(line).filter(|number| is_whole && *number > last) {
+            Some(number) => (whole, last) = (whole + line.len(), number),
+            None => break,
         }
-        (whole, last) = (whole + line.len(), last + 1);
     }
     (whole, last)
 }
@@ -232,4 +233,21 @@ fn number_of(line: &[u8]) -> Option<u64> {
 /// The number of the first CDR in a file of this name.
 fn first_number(name: &str) -> Option<u64> {
     name.strip_prefix("cdrs-")?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_or_repeated_line_ends_the_file_and_a_gap_does_not() {
+        // 16 bytes each.
+        let line = |number: u64| format!("{{\"seq\":{number},\"a\":1}}\n");
+        let lines = |text: &str| whole_lines(text.as_bytes(), 3);
+        assert_eq!(lines(&(line(3) + &line(7))), (32, 7));
+        assert_eq!(lines(&(line(3) + "{\"seq\":4,\"a\":1}")), (16, 3));
+        assert_eq!(lines(&(line(3) + &line(3))), (16, 3));
+        assert_eq!(lines(&line(2)), (0, 2));
+        assert_eq!(lines(&(line(3) + "\0\0}\n")), (16, 3));
+    }
 }

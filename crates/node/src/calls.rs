@@ -46,7 +46,8 @@ pub(crate) struct Live {
 /// All live calls of this node.
 #[derive(Default)]
 pub(crate) struct Calls {
-    by_id: BTreeMap<CallId, Live>,
+    /// Boxed: nodes of the tree are half empty where ids rise.
+    by_id: BTreeMap<CallId, Box<Live>>,
     by_key: BTreeMap<InviteKey, CallId>,
     in_setup: usize,
     /// Calls that are over and wait for copies of their last messages, oldest first; some may be gone.
@@ -64,7 +65,7 @@ impl Calls {
             self.by_key.insert(key, id);
         }
         self.in_setup += usize::from(live.stage == Stage::Setup);
-        self.by_id.insert(id, live);
+        self.by_id.insert(id, Box::new(live));
     }
 
     /// A call has come further. Gives a call that must go, so that not too many linger.
@@ -89,7 +90,7 @@ impl Calls {
     }
 
     /// Forgets a call.
-    pub(crate) fn remove(&mut self, id: CallId) -> Option<Live> {
+    pub(crate) fn remove(&mut self, id: CallId) -> Option<Box<Live>> {
         let live = self.by_id.remove(&id)?;
         self.in_setup -= usize::from(live.stage == Stage::Setup);
         // Those that are gone leave the queue as they come to its front.
@@ -109,7 +110,7 @@ impl Calls {
 
     /// The call, for changing it.
     pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Live> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(|live| &mut **live)
     }
 
     /// The call that this INVITE began.

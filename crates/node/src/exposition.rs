@@ -47,6 +47,12 @@ impl Shared {
     fn write_cluster(&self, out: &mut String) {
         let status = self.cluster.cluster().status();
         gauge(out, "leader", "whether this node leads", u64::from(status.leads));
+        gauge(out, "raft_term", "in which term the leader leads", status.term);
+        gauge(out, "homes", "homes that this node holds", self.homes().len() as u64);
+        let (stood_still, may_speak) =
+            (self.cluster.cluster().standing().stalls, self.cluster.cluster().may_speak());
+        gauge(out, "lease", "whether this node may speak for its homes", u64::from(may_speak));
+        counter(out, "lease_stalls_total", "times this node stood still and fell silent", stood_still);
         gauge(out, "log_applied_index", "the last batch that was applied", status.applied);
         gauge(
             out,

@@ -138,6 +138,7 @@ impl NodeHandle {
         shared.ready.load(Ordering::Relaxed)
             && !shared.draining.load(Ordering::Relaxed)
             && shared.writable.load(Ordering::Relaxed)
+            && shared.cluster.cluster().may_speak()
     }
 
     /// Why new calls are not taken.
@@ -150,6 +151,9 @@ impl NodeHandle {
             Health::DiskFull => "the disk is full",
             Health::CdrsPile => "too many call detail records wait to be written",
             Health::Failed(_) => "the log has failed",
+            Health::Ready if !shared.cluster.cluster().may_speak() => {
+                "no majority of the nodes can be reached"
+            }
             Health::Ready => "the node starts",
         }
     }

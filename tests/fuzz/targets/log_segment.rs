@@ -42,7 +42,7 @@ fn snapshot(bytes: &[u8]) {
 /// A snapshot of one chunk with a sound CRC: chance alone never finds one.
 fn framed(chunk: &[u8]) -> Vec<u8> {
     let (len, crc) = (chunk.len() as u32, crc32c::crc32c(chunk));
-    [b"BANYANSN\x01", &len.to_le_bytes()[..], &crc.to_le_bytes(), chunk].concat()
+    [b"BANYANSN\x02", &len.to_le_bytes()[..], &crc.to_le_bytes(), chunk].concat()
 }
 
 /// Else the format has changed, and `framed` finds nothing any more.
