@@ -72,7 +72,7 @@ impl Replica {
         projection: Arc<Projection>,
     ) -> Replica {
         let heard = Mutex::new((state.time(), clock.now()));
-        Replica {
+        let replica = Replica {
             node,
             clock,
             heard,
@@ -83,7 +83,9 @@ impl Replica {
             live: AtomicBool::new(false),
             applied: AtomicU64::new(0),
             term: AtomicU64::new(0),
-        }
+        };
+        replica.take_over_cdrs();
+        replica
     }
 
     /// Looks at the state.
@@ -111,15 +113,15 @@ impl Replica {
         self.hear(state.time());
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.applied.store(index, Ordering::Relaxed);
+        self.take_over_cdrs();
         if self.live.load(Ordering::Relaxed) {
-            self.take_over_cdrs();
             audience.sink.replaced(index);
         }
         // What is under way may be in it: sent once more, it comes back as a repetition.
         self.proposer.retry(self.clock.now());
     }
 
-    /// CDRs that were made without this process, and are not yet on enough disks.
+    /// CDRs of a state that came whole, not yet on enough disks: before the first that follows on it.
     fn take_over_cdrs(&self) {
         self.read(|state| state.cdrs().for_each(|(number, cdr)| self.projection.add(number, cdr)));
     }
@@ -167,12 +169,13 @@ impl Replica {
         if batch.node == self.node && !self.live.load(Ordering::Relaxed) {
             self.wake_up(batch, &verdict);
         }
-        if self.live.load(Ordering::Relaxed) {
-            for delta in deltas.iter() {
-                if let Delta::Cdr(number, cdr) = delta {
-                    self.projection.add(*number, cdr);
-                }
+        // Also those made while this process was away: two others may have them, but a user asks one node.
+        for delta in deltas.iter() {
+            if let Delta::Cdr(number, cdr) = delta {
+                self.projection.add(*number, cdr);
             }
+        }
+        if self.live.load(Ordering::Relaxed) {
             sink.deltas(index, deltas);
         }
         if batch.node == self.node {
@@ -197,7 +200,6 @@ impl Replica {
         let [Outcome::Booted(_)] = outcomes.as_slice() else { return };
         if self.proposer.is_booting(batch) {
             self.live.store(true, Ordering::Relaxed);
-            self.take_over_cdrs();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! - [`node`]: one `banyan server` in a process of its own, with [`place`] (addresses that nobody else uses),
 //!   [`http`] (its API), [`resources`] (what it is told)
 //!   and [`record`] (what its call detail records say);
+//! - [`trio`]: three of them as one cluster;
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads;
@@ -23,6 +24,7 @@ pub mod sipp;
 pub mod source;
 pub mod tone;
 pub mod torture;
+pub mod trio;
 pub mod wait;
 
 /// Whether this run is `cargo xtask prove`: full lengths instead of short ones.

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -18,7 +19,8 @@ use crate::{http, wait};
 /// A node, its addresses, its directory, and its process while it runs.
 #[derive(Debug)]
 pub struct Node {
-    place: Place,
+    place: Arc<Place>,
+    id: u8,
     dir: TempDir,
     media_ports: String,
     sip_address: Ipv4Addr,
@@ -31,9 +33,16 @@ impl Node {
     /// # Panics
     /// When the machine has neither to give.
     pub fn new() -> Self {
-        let place = Place::take().expect("a block of loopback addresses is free");
-        let sip_address = place.address(1);
-        Self::at(place, sip_address)
+        Self::member(Arc::new(taken()), 1)
+    }
+
+    /// As [`Node::new`], in a block that several nodes share: the node with this id, at the address with this number.
+    ///
+    /// # Panics
+    /// When the machine has no directory to give.
+    pub fn member(place: Arc<Place>, id: u8) -> Self {
+        let sip_address = place.address(id);
+        Self::at(place, id, sip_address)
     }
 
     /// A node at 127.0.0.1, for peers that can't send from any other address of the loopback network.
@@ -41,12 +50,12 @@ impl Node {
     /// # Panics
     /// As [`Node::new`].
     pub fn at_localhost() -> Self {
-        Self::at(Place::take().expect("a block of loopback addresses is free"), Ipv4Addr::LOCALHOST)
+        Self::at(Arc::new(taken()), 1, Ipv4Addr::LOCALHOST)
     }
 
-    fn at(place: Place, sip_address: Ipv4Addr) -> Self {
+    fn at(place: Arc<Place>, id: u8, sip_address: Ipv4Addr) -> Self {
         let dir = TempDir::with_prefix("banyan-test-").expect("a temporary directory");
-        let node = Self { place, dir, media_ports: "20000-29999".to_owned(), sip_address, process: None };
+        let node = Self { place, id, dir, media_ports: "20000-29999".to_owned(), sip_address, process: None };
         node.write_node_file(&node.default_node_file());
         node
     }
@@ -67,8 +76,9 @@ impl Node {
     pub fn default_node_file(&self) -> String {
         let (sip, http) = (self.sip(), self.http());
         let (data, ports, address) = (self.data_dir(), &self.media_ports, self.sip_address);
+        let (id, name) = (self.id, char::from(b'a' + self.id.saturating_sub(1) % 26));
         format!(
-            "[node]\nid = 1\nname = \"a\"\ndata_dir = \"{}\"\n\n\
+            "[node]\nid = {id}\nname = \"{name}\"\ndata_dir = \"{}\"\n\n\
              [sip]\nlisten = [\"udp://{sip}\", \"tcp://{sip}\"]\ndomain = \"banyan.test\"\n\n\
              [media]\naddress = \"{address}\"\nports = \"{ports}\"\n\n\
              [http]\nlisten = \"{http}\"\n",
@@ -265,6 +275,11 @@ impl Node {
         1_000.0 * bounds.fold(f64::INFINITY, f64::min).min(1.0)
     }
 
+    /// Its number in the cluster.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+
     /// Its addresses.
     pub fn place(&self) -> &Place {
         &self.place
@@ -277,7 +292,7 @@ impl Node {
 
     /// Where it listens for HTTP: always in its own block, so that two nodes at 127.0.0.1 would not meet there.
     pub fn http(&self) -> SocketAddr {
-        (self.place.address(1), 8080).into()
+        (self.place.address(self.id), 8080).into()
     }
 
     /// The test's directory.
@@ -323,6 +338,10 @@ impl Drop for Node {
             println!("the node's log ends:\n{}", self.log_tail());
         }
     }
+}
+
+fn taken() -> Place {
+    Place::take().expect("a block of loopback addresses is free")
 }
 
 /// The binary under test: `BANYAN_BIN`, or the one that was built with this test's profile.

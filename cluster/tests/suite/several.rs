@@ -1,13 +1,14 @@
 //! Several nodes over links in memory, in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use call::NodeId;
-use cluster::{Cluster, Command, Config, Outcome, Urgency};
+use call::{CallCommand, CallId, NodeId};
+use cluster::{CdrFilter, Cluster, Command, Config, Outcome, Urgency};
 use machine::Rng;
 
 use crate::net::{Net, peer};
-use crate::support::{Heard, MemDisk, World, name, pause, trunk, virtually};
+use crate::support::{Heard, MemDisk, World, admit, end, gateway, name, pause, trunk, virtually};
 
 /// Nodes and their network.
 pub struct Nodes {
@@ -346,6 +347,44 @@ fn a_node_that_is_too_far_behind_gets_a_snapshot_and_then_follows() {
         nodes.start(behind).await;
         nodes.agree().await;
         assert!(has(nodes.node(behind), "t") && has(nodes.node(behind), "u"));
+    });
+}
+
+/// A call from admission to end, at the home of a node.
+async fn one_call(cluster: &Cluster, n: u64) {
+    let booted = cluster.booted();
+    let (call, held) = (CallId::new(booted.incarnation, n), booted.homes[0].clone());
+    let steps = [CallCommand::Admit(Arc::new(admit(n, "t", &["g"]))), end(200, 1_800_000_002_000)];
+    for command in steps {
+        let command = Command::Call { call, home: held.home, epoch: held.epoch, command };
+        cluster.proposer().ask(command).await.unwrap();
+    }
+}
+
+#[test]
+fn i29_cdrs_that_were_made_while_a_node_was_away_are_in_its_files_too() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(52, 3).await;
+        let leader = nodes.leader().await;
+        nodes.node(leader).put(vec![trunk("t", |_| ()), gateway("g", None)]).await.unwrap().unwrap();
+        one_call(nodes.node(leader), 1).await;
+        pause(1000).await;
+        let away = leader % 3 + 1;
+        nodes.kill(away);
+        for n in 2..=20 {
+            one_call(nodes.node(leader), n).await;
+        }
+        // Two nodes have them on disk: the state lets them go.
+        pause(2000).await;
+        assert_eq!(nodes.node(leader).read(|state| state.cdrs().len()), 0);
+        nodes.start(away).await;
+        one_call(nodes.node(leader), 21).await;
+        pause(1000).await;
+        for cluster in nodes.all() {
+            let found = cluster.cdrs(&CdrFilter::default()).unwrap();
+            let seqs: Vec<u64> = found.iter().filter_map(|cdr| cdr["seq"].as_u64()).collect();
+            assert_eq!(seqs, (1..=21).collect::<Vec<u64>>(), "at {:?}", cluster.node());
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! Scenarios: a real `banyan server` between real peers. One binary, one module a subject, run one at a time
 //! (`cargo xtask test --only scenarios`); `cargo xtask prove` runs them at full length.
 //!
-//! `t10_` basic, `t30_` special, `t50_` faults.
+//! `t10_` basic, `t30_` special, `t50_` faults, `t60_` three nodes.
 
 mod t10_demo;
 mod t10_load;
@@ -12,3 +12,5 @@ mod t50_disk;
 mod t50_flood;
 mod t50_limit;
 mod t50_mistakes;
+mod t60_exact;
+mod t60_held;
