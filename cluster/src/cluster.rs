@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use call::NodeId;
+use call::{Incarnation, NodeId};
 use env::{Clock, Disk, Entropy, Frames, Peer, Purpose, Spawn, Task};
-use machine::Rng;
+use machine::{Instant, Rng};
 use thiserror::Error;
 use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
@@ -278,6 +278,21 @@ impl Cluster {
         self.shared.seams.frames.is_none() || self.shared.vigil.may_speak()
     }
 
+    /// Until when this node may speak for its homes, as far as it knows now. Alone, it may for ever: that is said
+    /// anew each time.
+    pub fn speaks_until(&self) -> Option<Instant> {
+        match self.shared.seams.frames {
+            Some(_) => self.shared.vigil.speaks_until(),
+            None => Some(self.shared.seams.clock.now() + ALONE_FOR),
+        }
+    }
+
+    /// A guard's word, which the caller has found to be authentic: this life of a node has ended, and its floating
+    /// addresses are gone. The node may be evicted at once. Said again, or of an earlier life, it changes nothing.
+    pub fn died(&self, node: NodeId, incarnation: Incarnation) {
+        self.shared.vigil.died(node, incarnation);
+    }
+
     /// Until when this node may speak for its homes, if it may; how the other nodes seem.
     pub fn standing(&self) -> Standing {
         self.shared.vigil.standing()
@@ -526,6 +541,8 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
     }
 }
 
+/// For how long a node that is alone may speak without being asked again.
+const ALONE_FOR: Duration = Duration::from_secs(2);
 const UPKEEP: Duration = Duration::from_millis(250);
 const CHANGE_MAX: Duration = Duration::from_secs(5);
 const CHANGE_AGAIN: Duration = Duration::from_millis(50);

@@ -1,6 +1,7 @@
 //! Leases and evictions over the links: a node asks whoever leads whether it may speak; whoever leads grants
 //! it, and evicts the nodes that fell silent.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ struct Watch {
     /// Whether this node's wish to count again is under way.
     returning: bool,
     stalls: u64,
+    /// Lives that ended for certain, as their guards say.
+    dead: BTreeMap<NodeId, Incarnation>,
 }
 
 /// What a node knows of who may speak.
@@ -62,6 +65,7 @@ impl Vigil {
             ask_at: now,
             returning: false,
             stalls: 0,
+            dead: BTreeMap::new(),
         });
         Arc::new(Vigil { node, times, seams, raft, replica, proposer, watch })
     }
@@ -90,10 +94,15 @@ impl Vigil {
         self.lock().holder.as_ref().is_some_and(|holder| holder.may_speak(now))
     }
 
+    /// Until when this node may speak, if it may now.
+    pub(crate) fn speaks_until(&self) -> Option<Instant> {
+        self.lock().speaks_until(self.seams.clock.now())
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         let now = self.seams.clock.now();
         let watch = self.lock();
-        let until = watch.holder.as_ref().filter(|holder| holder.may_speak(now)).and_then(Holder::until);
+        let until = watch.speaks_until(now);
         let others = self.replica.read(|state| state.nodes().map(|(id, _)| id).collect::<Vec<_>>());
         let others = others.into_iter().filter(|id| *id != self.node);
         let lights = others.map(|id| (id, watch.detector.light(id, now))).collect();
@@ -108,6 +117,28 @@ impl Vigil {
     /// The link to a node is gone.
     pub(crate) fn hinted(&self, node: NodeId) {
         self.lock().detector.hinted(node);
+    }
+
+    /// A life of a node has ended for certain. Whoever leads, now or later, need not wait for its lease.
+    pub(crate) fn died(self: &Arc<Self>, node: NodeId, incarnation: Incarnation) {
+        let now = self.seams.clock.now();
+        let mut watch = self.lock();
+        let known = watch.dead.entry(node).or_insert(incarnation);
+        *known = (*known).max(incarnation);
+        self.follow(&mut watch, now);
+        watch.grantor.died(node, incarnation);
+        if watch.leading.0 == Leader::Me {
+            let others = self.others_alive();
+            self.evict(&mut watch, &others, now);
+        }
+    }
+
+    /// The other nodes that count as alive.
+    fn others_alive(&self) -> Vec<(NodeId, Incarnation)> {
+        self.replica.read(|state| {
+            let alive = state.nodes().filter(|(id, node)| node.alive && *id != self.node);
+            alive.map(|(id, node)| (id, node.incarnation)).collect()
+        })
     }
 
     /// A node asks for its lease.
@@ -157,10 +188,7 @@ impl Vigil {
             return;
         }
         watch.ask_at = now + self.times.ask;
-        let others = self.replica.read(|state| {
-            let alive = state.nodes().filter(|(id, node)| node.alive && *id != self.node);
-            alive.map(|(id, node)| (id, node.incarnation)).collect::<Vec<_>>()
-        });
+        let others = self.others_alive();
         watch.detector.watch(others.iter().map(|(id, _)| *id), now);
         if watch.leading.0 == Leader::Me {
             self.evict(&mut watch, &others, now);
@@ -182,6 +210,8 @@ impl Vigil {
             let before = std::mem::replace(&mut watch.leading, (leader, term));
             if leader == Leader::Me {
                 watch.grantor.elected(term, now);
+                let Watch { grantor, dead, .. } = watch;
+                dead.iter().for_each(|(node, life)| grantor.died(*node, *life));
                 // Followers hear nothing of each other, only of the leader.
                 let others = self.replica.read(|state| state.nodes().map(|(id, _)| id).collect::<Vec<_>>());
                 let unheard = others.into_iter().filter(|id| before.0 != Leader::Other(*id));
@@ -209,9 +239,13 @@ impl Vigil {
             return;
         }
         let red: Vec<NodeId> = watch.detector.red(now).collect();
-        for (node, incarnation) in others.iter().copied().filter(|(node, _)| red.contains(node)) {
+        for (node, incarnation) in others.iter().copied() {
+            let is_dead = watch.dead.get(&node).is_some_and(|life| *life >= incarnation);
+            if !is_dead && !red.contains(&node) {
+                continue;
+            }
             let Some(command) = watch.grantor.evict(node, incarnation, now) else { continue };
-            tracing::warn!(%node, "a node is silent: its homes go to others");
+            tracing::warn!(%node, is_dead, "a node is silent: its homes go to others");
             let vigil = self.clone();
             let task = async move {
                 let outcome = vigil.proposer.ask(command).await;
@@ -226,5 +260,11 @@ impl Vigil {
 
     fn lock(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    fn speaks_until(&self, now: Instant) -> Option<Instant> {
+        self.holder.as_ref().filter(|holder| holder.may_speak(now)).and_then(Holder::until)
     }
 }

@@ -104,6 +104,11 @@ impl ClusterKey {
         *derived.first_chunk().expect("32 bytes hold 16")
     }
 
+    /// The key under which guards seal their word that a process has ended.
+    pub fn guards(&self) -> [u8; 32] {
+        self.derive(b"guards")
+    }
+
     /// The authority's key (RFC 8410 §7: the seed in PKCS #8).
     fn authority(&self) -> Result<KeyPair, IdentityError> {
         let mut der = ED25519_PKCS8_HEAD.to_vec();

@@ -11,6 +11,7 @@ mod dialer;
 mod frame;
 mod identity;
 mod lane;
+mod obituary;
 mod refusal;
 mod table;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use identity::{Certificates, ClusterKey, Identity, IdentityError, NodeName};
+pub use obituary::Obituary;
 pub use refusal::Refusal;
 
 use dialer::Dialer;

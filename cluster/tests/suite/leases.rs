@@ -69,6 +69,52 @@ fn an_isolated_node_is_silent_before_it_is_evicted_and_comes_back() {
     });
 }
 
+/// How long an eviction of a dead follower takes, from its death, when the leader hears of the death of `life`.
+async fn evicted_after(seed: u64, word: impl Fn(Incarnation) -> Option<Incarnation>) -> u64 {
+    let mut nodes = Nodes::found(seed, 3).await;
+    let leader = nodes.leader().await;
+    pause(200).await;
+    let lone = leader % 3 + 1;
+    let life = nodes.node(lone).booted().incarnation;
+    nodes.kill(lone);
+    let other = nodes.node(leader);
+    if let Some(life) = word(life) {
+        // Every node is told; that changes something where it leads.
+        (1..=3).filter(|id| *id != lone).for_each(|id| nodes.node(id).died(NodeId(lone), life));
+    }
+    until(|| !other.read(|state| state.is_alive(NodeId(lone), life)), 1500).await
+}
+
+#[test]
+fn a_guards_word_permits_eviction_at_once_and_nothing_but_silence_does_otherwise() {
+    virtually(|| async {
+        let told = evicted_after(310, Some).await;
+        assert!(told < 40, "{told}");
+        let untold = evicted_after(310, |_| None).await;
+        assert!((400..800).contains(&untold), "{untold}");
+        // The word on an earlier life, said again by whoever overheard it, says nothing of this one.
+        let replayed = evicted_after(310, |life| Some(Incarnation(life.0 - 1))).await;
+        assert!((400..800).contains(&replayed), "{replayed}");
+    });
+}
+
+#[test]
+fn a_follower_that_was_told_of_its_leaders_death_evicts_it_once_it_leads() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(311, 3).await;
+        let dead = nodes.leader().await;
+        pause(200).await;
+        let life = nodes.node(dead).booted().incarnation;
+        nodes.kill(dead);
+        let others = [dead % 3 + 1, (dead + 1) % 3 + 1];
+        others.iter().for_each(|id| nodes.node(*id).died(NodeId(dead), life));
+        let first = nodes.node(others[0]);
+        let evicted = until(|| !first.read(|state| state.is_alive(NodeId(dead), life)), 1500).await;
+        // The election, and none of the wait that follows it otherwise.
+        assert!(evicted < 400, "{evicted}");
+    });
+}
+
 #[test]
 fn when_the_leader_dies_the_others_are_silent_for_a_blink_at_most() {
     virtually(|| async {
