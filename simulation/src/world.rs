@@ -73,6 +73,8 @@ impl World {
             relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone(), life.clone())),
             resolve: Arc::new(Literals),
             frames,
+            // Every node of this world can bind every address.
+            addresses: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Absent by design: any implementation. Nothing here touches the system.
 
+mod addresses;
 mod clock;
 mod disk;
 mod frames;
@@ -10,6 +11,7 @@ mod net;
 mod relay;
 mod spawn;
 
+pub use addresses::Addresses;
 pub use clock::{Clock, Entropy};
 pub use disk::*;
 pub use frames::*;

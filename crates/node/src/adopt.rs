@@ -1,6 +1,7 @@
 //! Homes come and go: sockets first, then the calls, ringing ones first, then the home is listened to.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,14 +18,22 @@ use crate::{HomeConfig, StartError, lock};
 const RESTORE_BURST: usize = 32;
 /// When an address that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_millis(50);
+/// Turns that rebuilt calls get to bind their media ports before packets for them are drawn here.
+const PORT_TURNS: usize = 8;
 
 impl Shared {
     /// Takes the homes that the cluster gives to this node, and leaves those that it takes away. Never ends.
     pub(crate) async fn keep_homes(self: Arc<Shared>, own: HomeConfig) {
         loop {
             self.homes_moved.notified().await;
-            while !self.tend_homes(&own).await {
+            let mut said = None;
+            while let Err(error) = self.tend_homes(&own).await {
                 // An address is not ours yet: its last holder's socket, or what brings it here, is slow.
+                let words = error.to_string();
+                if said.as_ref() != Some(&words) {
+                    tracing::warn!(error = words, "a home can't be taken yet");
+                    said = Some(words);
+                }
                 self.world.spawn.sleep_until(self.world.clock.now() + BIND_AGAIN).await;
             }
         }
@@ -36,7 +45,7 @@ impl Shared {
         let _one_at_a_time = self.sharing.lock().await;
         let Some((id, epoch)) = self.cluster.to_yield() else { return false };
         *lock(&self.yielding) = Some(id);
-        self.leave(id);
+        self.leave(id).await;
         let moved = self.cluster.yield_home(id, epoch).await;
         *lock(&self.yielding) = None;
         if !moved {
@@ -46,34 +55,36 @@ impl Shared {
         moved
     }
 
-    /// Leaves, then takes. False if an address could not be bound.
-    async fn tend_homes(self: &Arc<Shared>, own: &HomeConfig) -> bool {
+    /// Leaves, then takes.
+    ///
+    /// # Errors
+    /// An address could not be taken; the others were.
+    async fn tend_homes(self: &Arc<Shared>, own: &HomeConfig) -> Result<(), StartError> {
         let mut held = self.cluster.held();
         held.retain(|(held, _)| *lock(&self.yielding) != Some(held.home));
         for home in self.homes() {
             if !held.iter().any(|(held, _)| held.home == home.id && held.epoch == home.epoch) {
-                self.leave(home.id);
+                self.leave(home.id).await;
             }
         }
-        let mut all = true;
+        let mut result = Ok(());
         for (held, floating) in held.iter().filter(|(held, _)| self.home(held.home).is_none()) {
             let config = floating.as_ref().map_or_else(|| own.clone(), HomeConfig::from);
             let entered = match Sockets::bind(&self.world, &config) {
                 Ok(sockets) => self.enter(&config, held, sockets).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = entered {
-                tracing::warn!(home = %held.name, %error, "the home can't be taken yet");
-                all = false;
-            }
+            result = entered.and(result);
         }
-        all
+        result
     }
 
-    /// Takes a home in: its calls are rebuilt from what a quorum holds of them, then it is listened to.
+    /// Takes a home in: its calls are rebuilt from what a quorum holds of them, its address is brought here, then
+    /// it is listened to. Packets that came before all sockets were bound would be answered by the kernel, with
+    /// ICMP errors.
     ///
     /// # Errors
-    /// Its media ports hold no pair.
+    /// Its media ports hold no pair, or its address can't be brought here.
     pub(crate) async fn enter(
         self: &Arc<Shared>,
         config: &HomeConfig,
@@ -97,12 +108,27 @@ impl Shared {
         sockets.datagrams.iter().for_each(|socket| self.outbox.add(socket.clone()));
         self.take_home(home.clone());
         self.rebuild_calls(&home).await;
+        if let Err(error) = self.bring(config.media).await {
+            self.leave(home.id).await;
+            return Err(StartError::Address { at: config.media, error });
+        }
+        sockets.addresses.iter().for_each(|(_, at)| self.outbox.open(*at));
         self.listen(&home, sockets);
         Ok(())
     }
 
+    /// Brings a home's address to this machine, if it floats.
+    async fn bring(&self, address: IpAddr) -> io::Result<()> {
+        let Some(addresses) = &self.world.addresses else { return Ok(()) };
+        for _ in 0..PORT_TURNS {
+            tokio::task::yield_now().await;
+        }
+        addresses.renew(self.cluster.cluster().speaks_until());
+        addresses.add(address).await
+    }
+
     /// Gives a home up, without a word to anybody: whoever holds it now speaks for it.
-    pub(crate) fn leave(self: &Arc<Shared>, id: HomeId) {
+    pub(crate) async fn leave(self: &Arc<Shared>, id: HomeId) {
         let Some(home) = self.give_up_home(id) else { return };
         home.deafen();
         let addresses = home.context().addresses.clone();
@@ -112,6 +138,9 @@ impl Shared {
         tracing::warn!(home = %home.name, calls = calls.len(), "the home is another node's now");
         for call in calls {
             self.abandon(call);
+        }
+        if let Some(floating) = &self.world.addresses {
+            floating.remove(home.media).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! A whole node: what starts in which order, and how it ends.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,6 +55,14 @@ pub enum StartError {
     TlsNotBuilt {
         /// The address.
         at: SocketAddr,
+    },
+    /// A floating address can't be brought here.
+    #[error("the floating address {at} can't be brought here: {error}")]
+    Address {
+        /// The address.
+        at: IpAddr,
+        /// What the system says.
+        error: io::Error,
     },
     /// The media ports hold no pair.
     #[error("media.ports: {0}")]

@@ -526,6 +526,9 @@ impl Shared {
         if self.muted.swap(mute, Ordering::Relaxed) != mute {
             self.world.relay.mute(mute);
         }
+        if let Some(addresses) = &self.world.addresses {
+            addresses.renew(self.cluster.cluster().speaks_until());
+        }
         lock(&self.gate).tick(self.world.clock.now(), due);
     }
 

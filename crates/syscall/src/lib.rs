@@ -1,10 +1,10 @@
 //! The system calls that no safe crate offers in the shape we need: datagrams in batches
-//! (`recvmmsg`, `sendmmsg`), receive buffers and the limit on open files.
+//! (`recvmmsg`, `sendmmsg`), receive buffers, the limit on open files, and sockets for whole frames.
 //!
 //! This is one of the two places in the workspace where `unsafe` is allowed; every block says why it is
 //! sound. Nothing here knows SIP or RTP.
 //!
-//! Absent by design: sockets. The caller makes, binds and closes them; we borrow their descriptors.
+//! Absent by design: other sockets. The caller makes, binds and closes them; we borrow their descriptors.
 //!
 //! ```
 //! use std::net::UdpSocket;
@@ -22,11 +22,13 @@
 
 mod address;
 mod limits;
+mod packet;
 mod recv;
 mod send;
 mod socket;
 
 pub use limits::{OpenFiles, open_files, raise_open_files};
+pub use packet::{Hears, packet_socket};
 pub use recv::{RecvBatch, recv_batch};
 pub use send::{Sender, send_batch};
 pub use socket::{receive_buffer, set_receive_buffer};

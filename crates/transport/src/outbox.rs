@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -25,6 +26,8 @@ struct Lane {
     socket: Arc<dyn Datagrams>,
     local: SocketAddr,
     queue: Mutex<Vec<Outgoing>>,
+    /// Whether what is queued waits for [`Outbox::open`].
+    held: AtomicBool,
 }
 
 /// A batch of this size leaves at once: longer ones gain nothing.
@@ -36,10 +39,20 @@ impl Outbox {
         Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters, may_speak }
     }
 
-    /// From now on what leaves from the socket's address leaves through it.
+    /// What leaves from the socket's address leaves through it, once it is opened: until then it is queued,
+    /// since the address may not be this machine's yet.
     pub fn add(&self, socket: Arc<dyn Datagrams>) {
         let (local, queue) = (socket.local(), Mutex::new(Vec::with_capacity(FULL)));
-        lock(&self.lanes).push(Lane { local, socket, queue });
+        lock(&self.lanes).push(Lane { local, socket, queue, held: AtomicBool::new(true) });
+    }
+
+    /// From now on, what is queued from this address leaves.
+    pub fn open(&self, local: SocketAddr) {
+        let lanes = lock(&self.lanes);
+        lanes.iter().filter(|lane| lane.local == local).for_each(|lane| {
+            lane.held.store(false, Ordering::Relaxed);
+        });
+        self.waker.wake();
     }
 
     /// Nothing leaves from this address any more; what is queued is forgotten.
@@ -56,7 +69,7 @@ impl Outbox {
         match queue.len() {
             // The first of a burst wakes the task; the rest finds it awake.
             1 => self.waker.wake(),
-            FULL => self.send(lane, &mut queue),
+            FULL if !lane.held.load(Ordering::Relaxed) => self.send(lane, &mut queue),
             _ => {}
         }
         true
@@ -66,7 +79,7 @@ impl Outbox {
     pub fn flush(&self) {
         for lane in lock(&self.lanes).iter() {
             let mut queue = lock(&lane.queue);
-            if !queue.is_empty() {
+            if !queue.is_empty() && !lane.held.load(Ordering::Relaxed) {
                 self.send(lane, &mut queue);
             }
         }
@@ -88,5 +101,53 @@ impl Outbox {
         Counters::add(&self.counters.datagrams_out, taken);
         Counters::add(&self.counters.datagrams_dropped, queue.len().saturating_sub(taken));
         queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use env::Batch;
+
+    use super::*;
+
+    /// Keeps what was sent.
+    struct Wire {
+        local: SocketAddr,
+        sent: Mutex<Vec<Bytes>>,
+    }
+
+    impl Datagrams for Wire {
+        fn local(&self) -> SocketAddr {
+            self.local
+        }
+
+        fn poll_recv(&self, _: &mut Context<'_>, _: &mut Batch) -> Poll<std::io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn send(&self, datagrams: &[Outgoing]) -> usize {
+            lock(&self.sent).extend(datagrams.iter().map(|datagram| datagram.bytes.clone()));
+            datagrams.len()
+        }
+    }
+
+    #[test]
+    fn what_leaves_from_an_address_waits_until_it_is_opened() {
+        let local = "192.0.2.1:5060".parse().expect("literal");
+        let wire = Arc::new(Wire { local, sent: Mutex::default() });
+        let outbox = Outbox::new(Arc::new(Counters::default()), Box::new(|| true));
+        outbox.add(wire.clone());
+        let count = FULL + 6;
+        (0..count).for_each(|_| assert!(outbox.push(local, local, Bytes::from_static(b"held"))));
+        outbox.flush();
+        assert_eq!(lock(&wire.sent).len(), 0);
+        outbox.open(local);
+        outbox.flush();
+        assert_eq!(lock(&wire.sent).len(), count);
+        // From now on a full batch leaves at once.
+        (0..FULL).for_each(|_| assert!(outbox.push(local, local, Bytes::from_static(b"open"))));
+        assert_eq!(lock(&wire.sent).len(), count + FULL);
     }
 }

@@ -10,8 +10,9 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +28,7 @@ pub struct SocketRelay {
     shards: Vec<Shard>,
     shared: Arc<Shared>,
     entries: Mutex<BTreeMap<RelayId, Installed>>,
+    floating: BTreeSet<IpAddr>,
 }
 
 /// What all threads and the control side share.
@@ -55,7 +57,13 @@ impl SocketRelay {
         let shards = (0..shards.max(1))
             .map(|number| Shard::start(number, Arc::clone(&clock), Arc::clone(&shared)))
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(SocketRelay { clock, shards, shared, entries: Mutex::default() })
+        Ok(SocketRelay { clock, shards, shared, entries: Mutex::default(), floating: BTreeSet::new() })
+    }
+
+    /// Lets these addresses be bound before the machine has them.
+    pub fn with_floating(mut self, floating: BTreeSet<IpAddr>) -> SocketRelay {
+        self.floating = floating;
+        self
     }
 
     fn shard(&self, id: RelayId) -> Option<&Shard> {
@@ -69,7 +77,7 @@ impl SocketRelay {
         let old = entries.get(&id);
         let sockets = match old {
             Some(old) if old.sockets.serve(&entry) => Arc::clone(&old.sockets),
-            _ => Arc::new(Sockets::bind(&entry, old.map(|old| &*old.sockets))?),
+            _ => Arc::new(Sockets::bind(&entry, old.map(|old| &*old.sockets), &self.floating)?),
         };
         let now = self.clock.now();
         match old {

@@ -1,13 +1,16 @@
 //! The four sockets of a relayed stream: RTP and RTCP towards the caller, RTP and RTCP towards the callee.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use env::{RelayEntry, RelaySide};
 use media::Component;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::world::bind_early;
 
 /// Two packets' worth per millisecond for a while: a burst of a few dozen packets is not lost.
 const RECEIVE_BUFFER: usize = 256 * 1024;
@@ -61,10 +64,15 @@ struct Pair {
 
 impl Sockets {
     /// Binds the four ports of an entry, or keeps those of `old` that serve it already.
-    pub(super) fn bind(entry: &RelayEntry, old: Option<&Sockets>) -> io::Result<Sockets> {
-        let pair = |local, old: Option<&Arc<Pair>>| match old {
+    /// Addresses of `floating` need not be the machine's yet.
+    pub(super) fn bind(
+        entry: &RelayEntry,
+        old: Option<&Sockets>,
+        floating: &BTreeSet<IpAddr>,
+    ) -> io::Result<Sockets> {
+        let pair = |local: SocketAddr, old: Option<&Arc<Pair>>| match old {
             Some(old) if old.local == local => Ok(Arc::clone(old)),
-            _ => Pair::bind(local).map(Arc::new),
+            _ => Pair::bind(local, floating.contains(&local.ip())).map(Arc::new),
         };
         Ok(Sockets {
             ingress: pair(entry.ingress.local, old.map(|old| &old.ingress))?,
@@ -91,8 +99,8 @@ impl Sockets {
 }
 
 impl Pair {
-    fn bind(local: SocketAddr) -> io::Result<Pair> {
-        Ok(Pair { local, rtp: bind(local)?, rtcp: bind(next(local)?)? })
+    fn bind(local: SocketAddr, early: bool) -> io::Result<Pair> {
+        Ok(Pair { local, rtp: bind(local, early)?, rtcp: bind(next(local)?, early)? })
     }
 }
 
@@ -102,11 +110,14 @@ fn next(rtp: SocketAddr) -> io::Result<SocketAddr> {
     Ok(SocketAddr::new(rtp.ip(), port))
 }
 
-fn bind(at: SocketAddr) -> io::Result<OwnedFd> {
+fn bind(at: SocketAddr, early: bool) -> io::Result<OwnedFd> {
     let socket =
         Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if early {
+        bind_early(&socket, at.ip())?;
     }
     syscall::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER)?;
     socket.bind(&at.into())?;

@@ -7,11 +7,12 @@ mod runtime;
 use std::io;
 use std::sync::Arc;
 
-use env::{Clock, Disk, Entropy, Frames, Network, Relay, Spawn};
+use env::{Addresses, Clock, Disk, Entropy, Frames, Network, Relay, Spawn};
 
 use crate::{Resolve, SystemClock};
 
 pub use network::SystemNetwork;
+pub(crate) use network::bind_early;
 pub use resolve::SystemResolve;
 pub use runtime::{SystemEntropy, TokioSpawn};
 
@@ -34,6 +35,8 @@ pub struct World {
     pub resolve: Arc<dyn Resolve>,
     /// The links to other nodes, if there are any.
     pub frames: Option<Arc<dyn Frames>>,
+    /// The floating addresses; none: every address of every home can be bound and used at any time.
+    pub addresses: Option<Arc<dyn Addresses>>,
 }
 
 impl World {
@@ -43,11 +46,12 @@ impl World {
             spawn: Arc::new(TokioSpawn::new(clock.clone())),
             clock,
             entropy: Arc::new(SystemEntropy),
-            network: Arc::new(SystemNetwork),
+            network: Arc::new(SystemNetwork::default()),
             disk,
             relay,
             resolve: Arc::new(SystemResolve),
             frames: None,
+            addresses: None,
         }
     }
 }

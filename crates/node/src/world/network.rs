@@ -1,7 +1,8 @@
 //! The network of the operating system: batched datagrams, and streams.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +16,38 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Sockets of the operating system. Used inside a tokio runtime.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemNetwork;
+#[derive(Clone, Debug, Default)]
+pub struct SystemNetwork {
+    floating: Arc<BTreeSet<IpAddr>>,
+}
+
+impl SystemNetwork {
+    /// A network in which these addresses can be bound before the machine has them (ip(7), IP_FREEBIND).
+    pub fn with_floating(floating: BTreeSet<IpAddr>) -> SystemNetwork {
+        SystemNetwork { floating: Arc::new(floating) }
+    }
+
+    /// A socket that is about to be bound to `local`.
+    fn socket(&self, local: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(local), kind, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if self.floating.contains(&local.ip()) {
+            bind_early(&socket, local.ip())?;
+        }
+        Ok(socket)
+    }
+}
+
+/// Lets a socket be bound to an address that the machine does not have yet.
+pub(crate) fn bind_early(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => socket.set_freebind_v4(true),
+        IpAddr::V6(_) => socket.set_freebind_v6(true),
+    }
+}
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
@@ -36,11 +67,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Network for SystemNetwork {
     fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
-        let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
-        if at.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
+        let socket = self.socket(at, Type::DGRAM, Protocol::UDP)?;
         socket.bind(&at.into())?;
         syscall::set_receive_buffer(socket.as_fd(), RECEIVE_BUFFER)?;
         let socket = UdpSocket::from_std(socket.into())?;
@@ -50,13 +77,9 @@ impl Network for SystemNetwork {
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-        if at.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
+        let socket = self.socket(at, Type::STREAM, Protocol::TCP)?;
         // A restarted node must get its port back although old connections linger in TIME_WAIT.
         socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
@@ -64,9 +87,9 @@ impl Network for SystemNetwork {
     }
 
     fn dial(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let socket = self.socket(from, Type::STREAM, Protocol::TCP);
         Box::pin(async move {
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_nonblocking(true)?;
+            let socket = socket?;
             let mut any_port = from;
             any_port.set_port(0);
             socket.bind(&any_port.into())?;
