@@ -43,6 +43,9 @@ pub enum Command {
         SIGTERM stops at once."
     )]
     Server(ServerArgs),
+    /// Keeps a server's floating addresses, and outlives it; the server starts it.
+    #[command(hide = true)]
+    Guard,
     /// Validate node and resource files, without a cluster
     #[command(after_help = "Example:\n  banyan check node.toml resources.toml\n\n\
         Every mistake is printed as file:line:column: message (hint); exit 2 if there is any.")]

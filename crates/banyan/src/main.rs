@@ -9,6 +9,7 @@ mod client;
 mod demo;
 mod explain;
 mod failure;
+mod guard;
 mod load;
 mod output;
 mod resources;
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> Result {
     let client = || Client::new(&cli.cluster);
     match cli.command {
         Command::Server(args) => server::server(&args),
+        Command::Guard => guard::guard(),
         Command::Check { files } => resources::check(&files),
         Command::Apply(args) => resources::apply(&client(), &args),
         Command::Get(args) => resources::get(&client(), &args),

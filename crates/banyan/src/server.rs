@@ -1,6 +1,7 @@
 //! `banyan server`: one node in the foreground, from its file to its last goodbye.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use config::NodeFile;
 use config::node::{LogFormat, UnknownSources};
 use node::disk::FileDisk;
 use node::relay::SocketRelay;
-use node::world::{SystemEntropy, World, raise_open_files};
+use node::world::{SystemEntropy, SystemNetwork, World, raise_open_files};
 use node::{ClusterConfig, Node, NodeConfig, NodeHandle, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServerArgs;
 use crate::failure::{Failure, Result};
+use crate::guard::{self, Keeper, Place};
 use crate::resources::read;
 
 /// A port pair rests so long between two calls that the last packets of the first have died.
@@ -57,8 +59,14 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
     };
     // Every port first: a process that can't have them all leaves no trace in the log.
     let http = api::bind(options).map_err(|error| Failure::No(error.to_string()))?;
-    let mut world = world(file, clock)?;
-    world.frames = links(file, key)?;
+    let mut world = world(file, clock.clone())?;
+    world.frames = links(file, key.clone())?;
+    let keeper = keeper(file, clock).await?;
+    let guards = match (&file.cluster, &keeper) {
+        (Some(cluster), Some(keeper)) if keeper.has_guard() => Some(guard::bind(cluster.listen).await?),
+        _ => None,
+    };
+    world.addresses = keeper.clone().map(|keeper| keeper as Arc<dyn env::Addresses>);
     let node = Node::start(world, config).await.map_err(|error| Failure::No(error.to_string()))?;
     let http = match http.serve(node.clone()) {
         Ok(http) => http,
@@ -67,6 +75,10 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
             return Err(Failure::No(error.to_string()));
         }
     };
+    if let (Some(keeper), Some(key)) = (keeper, key.as_ref()) {
+        tokio::spawn(keeper.outlive(node.clone(), key.guards()));
+        guards.map(|listener| tokio::spawn(guard::hear(listener, key.guards(), node.clone())));
+    }
     for (transport, at) in node.addresses() {
         tracing::info!("SIP on {transport}://{at}");
     }
@@ -145,9 +157,6 @@ fn check_built(file: &NodeFile) -> Result {
     if file.cluster.as_ref().is_some_and(|cluster| cluster.secret_file.is_none()) {
         return unbuilt("a [cluster] without secret_file");
     }
-    if file.homes.iter().any(|home| home.interface.is_some() || home.hook.is_some()) {
-        return unbuilt("interface and hook of [[home]]");
-    }
     if file.sip.listen.iter().any(|listen| listen.transport == trunk::Transport::Tls) {
         return unbuilt("tls:// in sip.listen");
     }
@@ -204,6 +213,25 @@ fn floating(home: &config::node::Home) -> FloatingHome {
         nodes: home.nodes.iter().copied().map(call::NodeId).collect(),
         region: home.region.clone(),
     }
+}
+
+/// How each home's address comes to this machine, if it has to.
+fn places(file: &NodeFile) -> BTreeMap<IpAddr, Place> {
+    let place = |home: &config::node::Home| match (&home.interface, &home.hook) {
+        (Some(interface), _) => Some(Place::Interface(interface.clone())),
+        (None, Some(hook)) => Some(Place::Hook(hook.clone())),
+        (None, None) => None,
+    };
+    file.homes.iter().filter_map(|home| Some((home.address.addr(), place(home)?))).collect()
+}
+
+async fn keeper(file: &NodeFile, clock: Arc<SystemClock>) -> Result<Option<Arc<Keeper>>> {
+    let places = places(file);
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let keeper = Keeper::start(places, clock).await;
+    keeper.map(Some).map_err(|error| Failure::No(format!("the homes' addresses can't be kept: {error}")))
 }
 
 /// The secret that the nodes of the cluster share.
@@ -278,5 +306,9 @@ fn world(file: &NodeFile, clock: Arc<SystemClock>) -> Result<World> {
     let threads = cores.saturating_sub(1).clamp(1, RELAY_THREADS_MAX);
     let relay = SocketRelay::start(threads, clock.clone())
         .map_err(|error| Failure::No(format!("cannot start the media relay: {error}")))?;
-    Ok(World::system(clock, Arc::new(disk), Arc::new(relay)))
+    let floating: BTreeSet<IpAddr> = places(file).into_keys().collect();
+    let relay = relay.with_floating(floating.clone());
+    let mut world = World::system(clock, Arc::new(disk), Arc::new(relay));
+    world.network = Arc::new(SystemNetwork::with_floating(floating));
+    Ok(world)
 }
