@@ -94,6 +94,7 @@ impl Call {
         (ours, theirs): (Bytes, Bytes),
         delayed: bool,
     ) -> Option<()> {
+        let flow = self.flow_here(flow)?;
         let setup = self.setup.as_mut()?;
         let attempt = setup.attempt.as_mut()?;
         let sent = attempt.offer.clone();
@@ -106,8 +107,14 @@ impl Call {
         let view = setup.invite.view();
         // With direct media the callee got the very offer of the caller.
         let offer = if sent == view.body() { sent.clone() } else { Bytes::copy_from_slice(view.body()) };
-        let leg =
-            |dialog, flow, local_sdp, remote_sdp| Leg { dialog, flow, local_sdp, remote_sdp, latched: None };
+        let leg = |dialog, flow: Flow, local_sdp, remote_sdp| Leg {
+            dialog,
+            flow,
+            known_at: flow.local,
+            local_sdp,
+            remote_sdp,
+            latched: None,
+        };
         self.legs = Some(Box::new(Legs {
             ingress: leg(ingress, setup.flow, ours, offer),
             egress: leg(egress, flow, sent, theirs),

@@ -333,7 +333,9 @@ impl Call {
         let mut writer = response_to(&mut out, &view, reply.status, reply.reason, tag, asked.flow.remote);
         let targets = matches!(kind, Kind::Invite | Kind::Update);
         if targets && reply.status < 300 {
-            self.push_contact(writer.buffer(), &asked.flow);
+            // What came by another home's address is answered with ours: requests come here from now on.
+            let flow = self.flow_here(asked.flow).unwrap_or(asked.flow);
+            self.push_contact(writer.buffer(), &flow);
         }
         if (targets && reply.status < 300) || matches!(kind, Kind::Other(_)) || reply.status == 405 {
             let party = if asked.side == Side::Ingress { Some(&self.party) } else { self.callee.as_ref() };

@@ -195,6 +195,9 @@ impl Call {
         if method == Method::Cancel && exchange.kind != Kind::Cancel {
             return true; // Of the CANCEL of a re-INVITE, which is sent once.
         }
+        if exchange.kind == Kind::Cancel && method != Method::Cancel {
+            return false; // Of the INVITE of a predecessor that this CANCEL is for.
+        }
         sent.client.handle(now, ClientInput::Response { status });
         let mut news = false;
         while let Some(output) = sent.client.poll_output() {
@@ -257,6 +260,7 @@ impl Call {
                 self.pass_back(now, index, message);
                 self.hang_up(now, wall, Hangup::of(side, "the dialog is gone"));
             }
+            Some(Ok(Answered::Refused)) if session && self.refused_to_move(now, index, side, &view) => {}
             _ => self.pass_back(now, index, message),
         }
         self.pump_exchanges();

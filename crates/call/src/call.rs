@@ -22,6 +22,7 @@ use crate::io::{Arrival, Event, Input, Output, Remains, TakePorts};
 use crate::leg::Legs;
 use crate::media::MediaState;
 use crate::record::{CallCommand, Change, Flow, Outcome, Refuse, Side};
+use crate::rehome::Rehoming;
 use crate::reject;
 use crate::route;
 use crate::setup::{Setup, Verdict};
@@ -60,6 +61,8 @@ pub struct Call {
     pub(crate) bye_reason: Vec<u8>,
     /// Requests of ours that wait for a CSeq, or for the ACK that allows a BYE.
     pub(crate) wanted: Vec<(Side, Wanted)>,
+    /// Peers that don't know yet in which home the call is.
+    pub(crate) rehoming: Option<Box<Rehoming>>,
     /// Numbers the exchanges.
     pub(crate) exchanged: u32,
     /// How many attempts began.
@@ -103,6 +106,8 @@ pub(crate) enum Wanted {
     Refresh(RefreshBy),
     /// The request of an exchange, by its number, for this side.
     SendOn(u32),
+    /// The re-INVITE that names another home.
+    Rehome,
 }
 
 /// How far the call has come.
@@ -159,6 +164,8 @@ pub(crate) enum CallTimer {
     Unmeasured,
     /// What the caller waits for was never committed.
     Uncommitted,
+    /// A peer may be told again that the call is in another home.
+    Rehome(Side),
 }
 
 impl Call {
@@ -224,6 +231,7 @@ impl Call {
             hangup_wanted: None,
             bye_reason: Vec::new(),
             wanted: Vec::new(),
+            rehoming: None,
             exchanged: 0,
             attempts: 0,
             drawn: 0,
@@ -271,6 +279,7 @@ impl Call {
                 CallTimer::MaxDuration => self.hang_up(now, wall, Hangup::ours("delivery.max_duration")),
                 CallTimer::Unmeasured => self.propose_end(),
                 CallTimer::Uncommitted => self.commit_overdue(now, wall),
+                CallTimer::Rehome(side) => self.rehome_due(now, side),
             }
         }
         self.setup_timeout(now, wall);

@@ -51,6 +51,8 @@ impl Call {
     fn end_answered(&mut self, now: Instant, wall: WallTime, hangup: Hangup) {
         self.stage = Stage::Ending;
         self.timers.clear_all();
+        self.rehoming = None;
+        self.wanted.retain(|(_, wanted)| !matches!(wanted, Wanted::Rehome));
         if self.setup.as_ref().is_some_and(|setup| setup.verdict.is_some()) {
             self.await_commit(now);
         }

@@ -25,10 +25,13 @@ pub struct Arrival {
     pub seed: u64,
 }
 
-/// Where a call takes its RTP ports from, as it begins.
+/// Where a call takes its RTP ports from, as it begins or is restored.
 pub trait TakePorts {
     /// An even port for each of `streams` streams and each side; `None` where too few are free.
     fn take(&mut self, streams: usize) -> Option<Ports>;
+
+    /// These very ports, which a restored call has by its record; false where they are not to be had here.
+    fn keep(&mut self, ports: &Ports) -> bool;
 }
 
 /// What happened.
@@ -130,4 +133,8 @@ pub enum Event {
     PeerError(&'static str),
     /// Media flowed one way only for longer than the trunk's `silence`.
     OneWayAudio(Side),
+    /// Both peers know that the call is in another home now.
+    Rehomed,
+    /// A peer can't or may not be told that the call is in another home.
+    NotRehomed(Side),
 }

@@ -16,6 +16,8 @@ pub(crate) struct Leg {
     pub dialog: Dialog,
     /// Where its messages go.
     pub flow: Flow,
+    /// Our address as the peer knows it; another than the flow's until a re-INVITE has told it.
+    pub known_at: SocketAddr,
     /// The session description that we last gave.
     pub local_sdp: Bytes,
     /// The session description that the peer last gave.
@@ -30,7 +32,7 @@ impl Leg {
         let ends = self.dialog.session_ends().map(|at| at.since(now));
         LegState {
             dialog: self.dialog.state().clone(),
-            flow: self.flow,
+            flow: Flow { local: self.known_at, ..self.flow },
             local_sdp: self.local_sdp.clone(),
             remote_sdp: self.remote_sdp.clone(),
             latched: self.latched,

@@ -27,11 +27,13 @@ mod message;
 mod overdue;
 mod record;
 mod refresh;
+mod rehome;
 mod reinvite;
 pub mod reject;
 mod restore;
 pub mod route;
 mod setup;
+mod stranded;
 
 pub use call::Call;
 pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};

@@ -124,6 +124,11 @@ impl CallRecord {
                 }
             }
             Change::Advance(side, reserved_to) => self.take_advance(*side, *reserved_to),
+            Change::Rehome(rehome) => {
+                let admit = Arc::make_mut(&mut self.admit);
+                admit.ingress.local = rehome.local;
+                admit.ports.clone_from(&rehome.ports);
+            }
             // The record goes away with the End; the CDR is made from it beforehand.
             Change::End(_) => {}
         }

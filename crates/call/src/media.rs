@@ -24,6 +24,8 @@ pub(crate) struct MediaState {
     pub versions: [u64; 2],
     /// What the relay measured, once it was asked.
     pub quality: (Option<LegQuality>, Option<LegQuality>),
+    /// The address in our `o=` lines, where it is that of an earlier home: it stays (RFC 3264 §8).
+    pub origins: [Option<IpAddr>; 2],
     /// Whether the relay has entries of ours.
     pub installed: bool,
     /// The callee's last description while it rings, and what the caller got of it: the 2xx repeats it exactly
@@ -33,7 +35,7 @@ pub(crate) struct MediaState {
 
 impl MediaState {
     /// The next version of a side's `o=` line.
-    fn next_version(&mut self, side: Side) -> u64 {
+    pub fn next_version(&mut self, side: Side) -> u64 {
         let [ingress, egress] = &mut self.versions;
         let version = if side == Side::Ingress { ingress } else { egress };
         *version += 1;
@@ -73,7 +75,7 @@ impl Call {
         let ours = match &self.media.ports {
             Some(ports) => {
                 let ports: &[u16] = if to == Side::Ingress { &ports.ingress } else { &ports.egress };
-                let origin = Origin { id: self.id.0 & 0x7FFF_FFFF_FFFF, version, address };
+                let origin = self.origin(to, version);
                 Rewrite { origin: Some(origin), anchor: Some(Anchor { address, ports }), codecs }
             }
             None => Rewrite { origin: None, anchor: None, codecs },
@@ -87,6 +89,13 @@ impl Call {
             self.media.early = Some(Box::new((body.clone(), ours.clone())));
         }
         Ok(ours)
+    }
+
+    /// The `o=` line that a side sees.
+    pub(crate) fn origin(&self, to: Side, version: u64) -> Origin {
+        let [ingress, egress] = self.media.origins;
+        let known = if to == Side::Ingress { ingress } else { egress };
+        Origin { id: self.id.0 & 0x7FFF_FFFF_FFFF, version, address: known.unwrap_or(self.context.media) }
     }
 
     /// The same description gives the same one of ours: its version says that nothing changed (RFC 3264 §8).

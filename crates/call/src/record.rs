@@ -195,6 +195,15 @@ pub struct Update {
     pub far: Option<LegState>,
 }
 
+/// What is another's in another home. Committed before a peer hears of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rehome {
+    /// Our address towards the caller.
+    pub local: SocketAddr,
+    /// RTP ports, where media is anchored.
+    pub ports: Option<Ports>,
+}
+
 /// The call is over. Slots go, the CDR is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct End {
@@ -233,6 +242,8 @@ pub enum Change {
     Advance(Side, u32),
     /// The end.
     End(Box<End>),
+    /// It goes on in another home.
+    Rehome(Box<Rehome>),
 }
 
 /// What a call proposes.
@@ -252,7 +263,8 @@ impl CallCommand {
         match self {
             CallCommand::Admit(_) | CallCommand::Refuse(_) => true,
             CallCommand::Change(change) => match change {
-                Change::Attempt(_) | Change::Cancel(_) | Change::Confirm(_) | Change::Advance(..) => true,
+                Change::Attempt(_) | Change::Cancel(_) | Change::Confirm(_) => true,
+                Change::Advance(..) | Change::Rehome(_) => true,
                 Change::Progress(progress) => progress.rseq.is_some(),
                 Change::Acked(sdp) => sdp.is_some(),
                 Change::Update(_) | Change::End(_) => false,

@@ -101,7 +101,8 @@ impl Call {
                         self.hang_up(now, wall, Hangup::ours("session timer"));
                     }
                     // A relayed request is its sender's to try again; a refresh of ours is timed by the dialog.
-                    dialog::Output::Retry | dialog::Output::Send(_) | dialog::Output::NoPrack => {}
+                    dialog::Output::Retry => self.rehome(now, side),
+                    dialog::Output::Send(_) | dialog::Output::NoPrack => {}
                 }
             }
         }
@@ -146,6 +147,7 @@ impl Call {
                 _ if at != side => self.wanted.push((at, wanted)),
                 Wanted::Bye(reason) => self.send_bye(now, side, reason),
                 Wanted::Refresh(by) => self.refresh(now, side, by),
+                Wanted::Rehome => self.rehome(now, side),
                 Wanted::SendOn(number) => {
                     if let Some(index) = self.exchanges.iter().position(|e| e.number == number) {
                         self.send_on(now, index);

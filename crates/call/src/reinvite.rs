@@ -45,6 +45,8 @@ impl Call {
         if !sent_body.is_empty() {
             far_leg.local_sdp = sent_body;
         }
+        // Our request named our address, and the peer took it.
+        far_leg.known_at = far_leg.flow.local;
         if let Some(offered) = &offered {
             if !offered.is_empty() {
                 near_leg.remote_sdp = offered.clone();
@@ -73,18 +75,17 @@ impl Call {
         match std::mem::replace(&mut exchange.step, Step::Open) {
             Step::Open => {}
             Step::Refreshed => self.refresh_recorded(now, index),
-            Step::Accepted(message) => self.acceptance_recorded(now, index, &message),
+            Step::Accepted(message) => self.acceptance_recorded(now, wall, index, &message),
             Step::Answering(sdp) => {
                 self.acknowledge_exchange(index, &sdp);
                 self.relay_answered();
             }
         }
         self.pump_exchanges();
-        let _ = wall;
     }
 
     /// A changed session is committed: ACK to the far side, 2xx to whoever asked, the relay follows.
-    fn acceptance_recorded(&mut self, now: Instant, index: usize, message: &OwnedMessage) {
+    fn acceptance_recorded(&mut self, now: Instant, wall: WallTime, index: usize, message: &OwnedMessage) {
         let Some(exchange) = self.exchanges.get(index) else { return };
         let asked = exchange.asked.as_ref().map(|asked| asked.side);
         let answer = exchange.answer.clone();
@@ -94,6 +95,9 @@ impl Call {
             self.acknowledge_exchange(index, &Bytes::new());
         }
         self.relay_answered();
+        if let Some(far) = self.exchanges.get(index).and_then(|e| e.sent.as_ref()).map(|sent| sent.side) {
+            self.peer_moved(now, wall, far);
+        }
         let Some(side) = asked else { return };
         let mut extra = Vec::new();
         if let Some(legs) = self.legs.as_ref() {

@@ -13,16 +13,24 @@ use trunk::{Party, Transport};
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Hangup, Stage};
 use crate::context::Context;
+use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
 use crate::message::push_abilities;
 use crate::record::{Confirm, LegState, Progress, Side};
+use crate::rehome::o_address;
 use crate::setup::Setup;
 
 impl Call {
     /// The call that a quorum remembers: it goes on where it was. A ringing one sends its INVITE again, unchanged;
-    /// an answered one only takes its media back.
-    pub fn restore(now: Instant, wall: WallTime, context: Arc<Context>, record: &CallRecord) -> Call {
+    /// an answered one only takes its media back. In another home than that which its peers know, it tells them.
+    pub fn restore(
+        now: Instant,
+        wall: WallTime,
+        context: Arc<Context>,
+        record: &CallRecord,
+        ports: &mut dyn TakePorts,
+    ) -> Call {
         let admit = &record.admit;
         let mut call = Call::empty(context, record.id, admit.seed, admit.party.clone());
         call.media.ports = admit.ports.clone();
@@ -34,11 +42,21 @@ impl Call {
         };
         call.callee = record.attempts.last().map(|tried| tried.party.clone());
         match &record.phase {
+            Phase::Ringing { cancelled, .. } if call.is_stranded(record) => {
+                call.find_ports(ports);
+                let _ = call.restore_setup(record);
+                call.restore_stranded(now, wall, record, *cancelled);
+            }
             Phase::Ringing { early, cancelled } => {
+                if let Some(known) = &call.media.ports {
+                    // Its INVITE goes out again as it was: there are no others for it.
+                    ports.keep(known);
+                }
                 call.restore_ringing(now, wall, record, early, *cancelled);
             }
             Phase::Answered { confirm, acked } => {
-                call.restore_answered(now, wall, record, confirm, *acked);
+                let others = call.find_ports(ports);
+                call.restore_answered(now, wall, record, confirm, *acked, others);
             }
         }
         call
@@ -46,7 +64,7 @@ impl Call {
 
     fn restore_setup(&mut self, record: &CallRecord) -> Option<()> {
         let invite = OwnedMessage::parse(record.admit.invite.clone(), Framing::Datagram).ok()?;
-        let flow = record.admit.ingress;
+        let flow = self.flow_here(record.admit.ingress).unwrap_or(record.admit.ingress);
         let server = InviteServer::new(self.times(), flow.transport != Transport::Udp);
         let mut setup = Setup::new(invite, flow, server);
         setup.admit = Some(record.admit.clone());
@@ -108,23 +126,28 @@ impl Call {
         record: &CallRecord,
         confirm: &Confirm,
         acked: bool,
+        ports: bool,
     ) {
         self.stage = Stage::Answered;
         let caller_settings = self.dialog_settings(Some(&self.party));
         let callee_settings = self.dialog_settings(self.callee.as_ref());
         let leg = |state: &LegState, settings| Leg {
             dialog: Dialog::restore(now, state.dialog.clone(), settings, left(state.session_ends_at, wall)),
-            flow: state.flow,
+            flow: self.leg_flow(state),
+            known_at: state.flow.local,
             local_sdp: state.local_sdp.clone(),
             remote_sdp: state.remote_sdp.clone(),
             latched: state.latched,
         };
-        self.media.versions = [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
-        self.legs = Some(Box::new(Legs {
+        let legs = Legs {
             ingress: leg(&confirm.ingress, caller_settings),
             egress: leg(&confirm.egress, callee_settings),
             delayed: confirm.delayed_offer,
-        }));
+        };
+        self.media.versions = [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
+        self.media.origins = [o_address(&legs.ingress.local_sdp), o_address(&legs.egress.local_sdp)];
+        self.legs = Some(Box::new(legs));
+        let strays = self.find_strays();
         let lasted = Duration::from_millis(u64::try_from(wall.0 - confirm.answered_at.0).unwrap_or(0));
         let max = record.admit.plan.max_duration;
         if !max.is_zero() {
@@ -137,13 +160,17 @@ impl Call {
             self.restore_delayed_answer(&confirm.ingress.remote_sdp);
         }
         self.relay_answered();
+        if ports && let Some(local) = self.legs.as_ref().map(|legs| legs.ingress.flow.local) {
+            self.propose_rehome(local);
+        }
         // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
         self.keep_numbers(Side::Ingress);
         self.keep_numbers(Side::Egress);
         if expired {
             // RFC 3261 §13.3.1.4: a caller that never acknowledged is sent BYE.
-            self.hang_up(now, wall, Hangup::ours("no ACK"));
+            return self.hang_up(now, wall, Hangup::ours("no ACK"));
         }
+        self.begin_rehoming(now, wall, strays, !acked);
     }
 
     /// The answer that went, or should have gone, into the callee's ACK: the callee's 2xx, repeated, wants it again.
@@ -177,9 +204,10 @@ impl Call {
         if let Some(session) = &state.session {
             session.write_answer(writer.buffer(), state.peer.timer);
         }
-        match confirm.ingress.local_sdp.is_empty() {
-            true => writer.end(),
-            false => writer.body(b"application/sdp", &confirm.ingress.local_sdp),
+        let body = self.legs.as_ref().map(|legs| &legs.ingress.local_sdp[..]).unwrap_or_default();
+        match body {
+            [] => writer.end(),
+            body => writer.body(b"application/sdp", body),
         }
         let times = self.times();
         if let Some(setup) = self.setup.as_mut() {

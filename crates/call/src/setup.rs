@@ -275,7 +275,7 @@ impl Call {
     }
 
     /// The first target after `current` that may be tried after `status`.
-    fn next_target(&self, current: u16, status: u16) -> Option<u16> {
+    pub(crate) fn next_target(&self, current: u16, status: u16) -> Option<u16> {
         let setup = self.setup.as_ref()?;
         let plan = &setup.admit.as_ref()?.plan;
         let party = &plan.targets.get(usize::from(current))?.party;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::media::PortPool;
-use call::{Context, HomeId, Phase};
+use call::{CallRecord, Context, HomeId, Phase};
 use cluster::Held;
 
 use crate::home::{Home, Sockets};
@@ -26,6 +26,7 @@ impl Shared {
     pub(crate) async fn keep_homes(self: Arc<Shared>, own: HomeConfig) {
         loop {
             self.homes_moved.notified().await;
+            self.take_adopted().await;
             let mut said = None;
             while let Err(error) = self.tend_homes(&own).await {
                 // An address is not ours yet: its last holder's socket, or what brings it here, is slow.
@@ -35,6 +36,7 @@ impl Shared {
                     said = Some(words);
                 }
                 self.world.spawn.sleep_until(self.world.clock.now() + BIND_AGAIN).await;
+                self.take_adopted().await;
             }
         }
     }
@@ -144,20 +146,46 @@ impl Shared {
         }
     }
 
-    /// Rebuilds the calls of a home, ringing ones first, paced.
-    async fn rebuild_calls(self: &Arc<Shared>, home: &Arc<Home>) {
-        let mut records = self.cluster.records(home.id);
-        records.sort_by_key(|record| matches!(record.phase, Phase::Answered { .. }));
-        let count = records.len();
-        for (index, record) in records.into_iter().enumerate() {
-            if index % RESTORE_BURST == RESTORE_BURST - 1 {
-                tokio::task::yield_now().await;
-            }
-            self.rebuild(home, record);
+    /// A call of a lost home belongs to another home now: this node's, perhaps.
+    pub(crate) fn adopt(&self, record: &CallRecord) {
+        if self.home(record.home).is_some() {
+            lock(&self.adopted).push(record.id);
+            self.homes_moved.notify_one();
         }
+    }
+
+    /// Rebuilds the calls that were adopted into homes which this node holds already. Those of a home that it enters
+    /// are rebuilt with it.
+    async fn take_adopted(self: &Arc<Shared>) {
+        let adopted = std::mem::take(&mut *lock(&self.adopted));
+        let records: Vec<_> = adopted.into_iter().filter_map(|call| self.cluster.record(call)).collect();
+        let count = self.rebuild_all(records).await;
+        if count > 0 {
+            tracing::info!(calls = count, "calls of a lost home adopted");
+        }
+    }
+
+    /// Rebuilds the calls of a home.
+    async fn rebuild_calls(self: &Arc<Shared>, home: &Arc<Home>) {
+        let count = self.rebuild_all(self.cluster.records(home.id)).await;
         if count > 0 {
             tracing::info!(home = %home.name, calls = count, "calls taken over");
         }
+    }
+
+    /// Rebuilds calls that nobody carries yet, ringing ones first, paced. Gives how many.
+    async fn rebuild_all(self: &Arc<Shared>, mut records: Vec<Arc<CallRecord>>) -> usize {
+        records.sort_by_key(|record| matches!(record.phase, Phase::Answered { .. }));
+        let mut count = 0;
+        for record in records {
+            let home = self.home(record.home).filter(|_| self.actor(record.id).is_none());
+            let Some(home) = home else { continue };
+            count += usize::from(self.rebuild(&home, record));
+            if count % RESTORE_BURST == RESTORE_BURST - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        count
     }
 
     /// Listens to the world at a home's addresses.

@@ -14,6 +14,7 @@ use sip::{Framing, OwnedMessage};
 use trunk::Transport;
 
 use crate::actor::call::Msg;
+use crate::lock;
 use crate::metrics::add;
 use crate::shared::Shared;
 use crate::switch::Incoming;
@@ -44,7 +45,9 @@ impl Shared {
 
     /// A message leaves from an address of another node's home.
     pub(crate) fn send_elsewhere(&self, flow: &Flow, bytes: &Bytes) -> bool {
-        let Some(holder) = self.cluster.holder_at(flow.local) else { return false };
+        // A floating home's address is its holder's; any other is that of the node by which a message came.
+        let way = || lock(&self.ways).get(&flow.local).copied();
+        let Some(holder) = self.cluster.holder_at(flow.local).or_else(way) else { return false };
         self.cluster.forward(holder, frame(LEAVES, flow, bytes))
     }
 
@@ -57,7 +60,10 @@ impl Shared {
         let message = Bytes::copy_from_slice(message);
         match kind {
             LEAVES => self.send(flow, message),
-            _ => self.take_passed(flow, message),
+            _ => {
+                lock(&self.ways).insert(flow.local, from);
+                self.take_passed(flow, message);
+            }
         }
     }
 

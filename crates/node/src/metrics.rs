@@ -57,6 +57,10 @@ pub struct Metrics {
     pub actors: AtomicU64,
     /// Calls rebuilt from their records.
     pub restored: AtomicU64,
+    /// Adopted calls whose peers both know their new home.
+    pub rehomed: AtomicU64,
+    /// Peers of adopted calls that can't be told of their new home.
+    pub not_rehomed: AtomicU64,
     /// Messages passed on to the node that holds their call.
     pub forwarded: AtomicU64,
     /// Call actors that failed.
@@ -129,7 +133,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 12] = [
+        let counters: [(&str, &str, &AtomicU64); 14] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -137,6 +141,8 @@ impl Metrics {
             ("calls_answered_total", "calls answered", &self.answered),
             ("calls_ended_total", "calls ended", &self.ended),
             ("calls_restored_total", "calls rebuilt from their records", &self.restored),
+            ("rehomed_calls_total", "adopted calls whose peers know their new home", &self.rehomed),
+            ("rehome_failures_total", "peers that can't be told of a new home", &self.not_rehomed),
             ("messages_forwarded_total", "messages passed on to the node of their call", &self.forwarded),
             ("call_failures_total", "call actors that failed", &self.failed),
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),

@@ -1,8 +1,10 @@
-//! A call takes its RTP ports as it begins: pairs of the pool that can really be bound.
+//! A call takes its RTP ports as it begins, or takes them back when it is restored: pairs of the pool that can really
+//! be bound.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use ::media::PortPair;
 use call::{CallId, Ports, TakePorts};
 use env::{RelayEntry, RelayKind, SideConfig};
 use machine::Instant;
@@ -79,6 +81,22 @@ impl<'a> PortsOf<'a> {
     }
 }
 
+impl PortsOf<'_> {
+    /// Binds the pairs and gives the call a media session over them; false if another program has one.
+    fn open(&self, taken: Vec<PortPair>, ports: &Ports) -> bool {
+        let session = self.shared.session(self.call);
+        if !self.install(session, ports) {
+            // They rest before they are tried again.
+            self.home.release_ports(self.now, &taken);
+            return false;
+        }
+        self.shared.hold_ports(self.call, taken);
+        let installed = (0..ports.ingress.len().min(16)).fold(0, |set, index| set | 1u16 << index);
+        self.shared.spawn_media(session, self.party.name(), self.home.media, installed);
+        true
+    }
+}
+
 impl TakePorts for PortsOf<'_> {
     fn take(&mut self, streams: usize) -> Option<Ports> {
         for _ in 0..TRIES {
@@ -87,17 +105,26 @@ impl TakePorts for PortsOf<'_> {
                 ingress: taken.iter().take(streams).map(|pair| pair.rtp()).collect(),
                 egress: taken.iter().skip(streams).map(|pair| pair.rtp()).collect(),
             };
-            let session = self.shared.session(self.call);
-            if !self.install(session, &ports) {
-                // They rest before they are tried again.
-                self.home.release_ports(self.now, &taken);
-                continue;
+            if self.open(taken, &ports) {
+                return Some(ports);
             }
-            self.shared.hold_ports(self.call, taken);
-            let installed = (0..streams.min(16)).fold(0, |set, index| set | 1u16 << index);
-            self.shared.spawn_media(session, self.party.name(), self.home.media, installed);
-            return Some(ports);
         }
         None
+    }
+
+    fn keep(&mut self, ports: &Ports) -> bool {
+        if self.shared.has_ports(self.call) {
+            return true; // Its actor failed; the ports are its own still.
+        }
+        let pairs = ports.ingress.iter().chain(&ports.egress);
+        let Some(pairs) = pairs.map(|port| PortPair::new(*port)).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let claimed = self.home.claim_ports(pairs.iter().copied());
+        if claimed.len() == pairs.len() {
+            return self.open(claimed, ports);
+        }
+        self.home.release_ports(self.now, &claimed);
+        false
     }
 }

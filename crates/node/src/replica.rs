@@ -217,9 +217,21 @@ impl Applied for Ear {
             match delta {
                 Delta::Resources(resources) => shared.set_resources(resources),
                 Delta::HomeMoved { .. } => shared.homes_moved.notify_one(),
+                Delta::Adopted { record, .. } => shared.adopt(record),
                 _ => {}
             }
         }
+    }
+
+    fn replaced(&mut self, _: u64) {
+        let Some(shared) = self.shared() else { return };
+        shared.set_resources(&shared.cluster.resources());
+        shared
+            .homes()
+            .iter()
+            .flat_map(|home| shared.cluster.records(home.id))
+            .for_each(|it| shared.adopt(&it));
+        shared.homes_moved.notify_one();
     }
 
     fn fenced(&mut self) {

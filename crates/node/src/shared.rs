@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use ::media::PortPair;
 use bytes::Bytes;
 use call::{CallCommand, CallId, CallRecord, Change, Context, Event, Flow, HomeId, Incarnation, Input};
-use call::{InviteKey, Outcome, Phase, Ports, Remains, Secret};
+use call::{InviteKey, NodeId, Outcome, Phase, Remains, Secret};
 use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
@@ -49,6 +49,12 @@ pub(crate) struct Shared {
     pub(crate) secret: Secret,
     /// Told when a home may have come or gone.
     pub(crate) homes_moved: Notify,
+    /// Calls of lost homes that belong to homes of this node now.
+    pub(crate) adopted: Mutex<Vec<CallId>>,
+    /// Whether this node's own home is about to be given up, so that no call begins there.
+    pub(crate) closing: AtomicBool,
+    /// The nodes by whose addresses messages came for calls of this one.
+    pub(crate) ways: Mutex<BTreeMap<SocketAddr, NodeId>>,
     /// The home for which this node has fallen silent, so that another can take it.
     pub(crate) yielding: Mutex<Option<HomeId>>,
     /// Held while a home is being given away.
@@ -101,6 +107,9 @@ impl Shared {
             muted: AtomicBool::new(false),
             secret: parts.secret,
             homes_moved: Notify::new(),
+            adopted: Mutex::default(),
+            closing: AtomicBool::new(false),
+            ways: Mutex::default(),
             yielding: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),
@@ -486,17 +495,9 @@ impl Shared {
         !lock(&self.sessions).is_empty()
     }
 
-    /// Takes the very ports that a restored call had before, unless it never lost them.
-    pub(crate) fn claim_ports(&self, id: CallId, ports: &Ports) {
-        let mut calls = lock(&self.calls);
-        let Some(live) = calls.get_mut(id).filter(|live| live.ports.is_empty()) else { return };
-        let home = live.home.clone();
-        drop(calls);
-        let pairs = ports.ingress.iter().chain(&ports.egress).filter_map(|port| PortPair::new(*port));
-        let claimed = home.claim_ports(pairs);
-        if let Some(live) = lock(&self.calls).get_mut(id) {
-            live.ports = claimed;
-        }
+    /// Whether a call has ports of its home.
+    pub(crate) fn has_ports(&self, id: CallId) -> bool {
+        lock(&self.calls).get_mut(id).is_some_and(|live| !live.ports.is_empty())
     }
 
     /// A call has these ports until it gives them back or is gone.
@@ -535,7 +536,7 @@ impl Shared {
     /// Why no call may begin now.
     pub(crate) fn full(&self) -> Option<Full> {
         let may = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if may(&self.draining) || !may(&self.ready) || !may(&self.writable) {
+        if may(&self.draining) || may(&self.closing) || !may(&self.ready) || !may(&self.writable) {
             return Some(Full::Stopping);
         }
         let now = self.world.clock.now();
@@ -589,6 +590,14 @@ impl Shared {
             Event::PeerError(what) => {
                 add(&self.metrics.peer_errors);
                 tracing::warn!(call = %id, what, "a peer broke the protocol");
+            }
+            Event::Rehomed => {
+                add(&self.metrics.rehomed);
+                tracing::info!(call = %id, "its peers know its new home");
+            }
+            Event::NotRehomed(side) => {
+                add(&self.metrics.not_rehomed);
+                tracing::warn!(call = %id, ?side, "a peer can't be told of the call's new home");
             }
             Event::OneWayAudio(side) => {
                 add(&self.metrics.one_way_audio);

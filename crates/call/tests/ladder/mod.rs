@@ -25,6 +25,8 @@ pub const CALLEE: &str = "198.51.100.1:5060";
 pub const SECOND: &str = "198.51.100.2:5060";
 /// Ours.
 pub const OURS: &str = "203.0.113.1:5060";
+/// Another home's.
+pub const ELSEWHERE: &str = "203.0.113.2:5060";
 
 /// The caller's offer and the callee's answer.
 pub const OFFER: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
@@ -32,12 +34,22 @@ pub const OFFER: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.
 pub const ANSWER: &str = "v=0\r\no=b 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\n\
     m=audio 6000 RTP/AVP 8\r\n";
 
-struct FixedPorts;
+/// A home's ports: from `first` for the caller and 10,000 above for the callee.
+#[derive(Clone, Copy)]
+pub struct HomePorts {
+    pub first: u16,
+    /// Whether it has those of a call from another home.
+    pub keeps: bool,
+}
 
-impl TakePorts for FixedPorts {
+impl TakePorts for HomePorts {
     fn take(&mut self, streams: usize) -> Option<Ports> {
         let from = |first: u16| (0..streams as u16).map(|i| first + 2 * i).collect();
-        Some(Ports { ingress: from(10_000), egress: from(20_000) })
+        Some(Ports { ingress: from(self.first), egress: from(self.first + 10_000) })
+    }
+
+    fn keep(&mut self, ports: &Ports) -> bool {
+        self.keeps || ports.ingress.first() == Some(&self.first)
     }
 }
 
@@ -45,6 +57,8 @@ impl TakePorts for FixedPorts {
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub to: SocketAddr,
+    /// Our address.
+    pub from: SocketAddr,
     pub text: String,
     message: OwnedMessage,
 }
@@ -54,7 +68,8 @@ impl Sent {
     pub fn of(to: SocketAddr, bytes: &Bytes) -> Sent {
         let message = OwnedMessage::parse(bytes.clone(), Framing::Datagram)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)));
-        Sent { to, text: String::from_utf8_lossy(bytes).into_owned(), message }
+        let from = OURS.parse().unwrap();
+        Sent { to, from, text: String::from_utf8_lossy(bytes).into_owned(), message }
     }
 
     /// The first line.
@@ -79,6 +94,7 @@ pub struct World {
     pub now: Instant,
     pub wall: WallTime,
     pub context: Arc<Context>,
+    pub ports: HomePorts,
     pub call: Call,
     pub record: Option<CallRecord>,
     pub cdrs: Vec<Cdr>,
@@ -166,11 +182,13 @@ impl World {
             seed: 42,
         };
         let id = CallId::new(Incarnation(1), 1);
-        let call = Call::new(now, wall, context.clone(), id, arrival, &mut FixedPorts);
+        let mut ports = HomePorts { first: 10_000, keeps: true };
+        let call = Call::new(now, wall, context.clone(), id, arrival, &mut ports);
         let mut world = World {
             now,
             wall,
             context,
+            ports,
             call,
             record: None,
             cdrs: Vec::new(),
@@ -208,9 +226,16 @@ impl World {
 
     /// A message arrives.
     pub fn receive(&mut self, from: &str, text: &str) {
+        let (_, local) = self.context.addresses[0];
+        self.receive_by(&local.to_string(), from, text);
+    }
+
+    /// A message arrives at this address of ours.
+    pub fn receive_by(&mut self, local: &str, from: &str, text: &str) {
         let bytes = Bytes::from(text.to_owned());
         let message = OwnedMessage::parse(bytes, Framing::Datagram).expect("the test writes good SIP");
-        self.input(Input::Received { message, flow: flow(from) });
+        let flow = Flow { local: local.parse().unwrap(), ..flow(from) };
+        self.input(Input::Received { message, flow });
     }
 
     /// Any input.
@@ -300,7 +325,7 @@ impl World {
         while let Some(output) = self.call.poll_output() {
             match output {
                 Output::Send { flow, bytes } => {
-                    self.sent.push_back(Sent::of(flow.remote, &bytes));
+                    self.sent.push_back(Sent { from: flow.local, ..Sent::of(flow.remote, &bytes) });
                 }
                 Output::Propose(command) => self.proposed.push_back(command),
                 Output::Event(event) => self.events.push(event),
@@ -380,8 +405,23 @@ impl World {
         self.proposed.clear();
         self.sent.clear();
         let record = self.record.clone().expect("a live call");
-        self.call = Call::restore(self.now, self.wall, self.context.clone(), &record);
+        self.call = Call::restore(self.now, self.wall, self.context.clone(), &record, &mut self.ports);
         self.pump();
+    }
+
+    /// The node dies here, and its fixed home with it: another home, at this address, adopts the call.
+    pub fn adopt_at(&mut self, address: &str) {
+        let at: SocketAddr = address.parse().unwrap();
+        let home = HomeId(self.context.home.0 + 1);
+        self.context = Arc::new(Context {
+            home,
+            addresses: vec![(Transport::Udp, at)],
+            media: at.ip(),
+            ..Context::clone(&self.context)
+        });
+        let record = self.record.as_mut().expect("a live call");
+        record.home = home;
+        self.take_over();
     }
 }
 
@@ -399,6 +439,7 @@ pub fn name_of(command: &CallCommand) -> &'static str {
             Change::Update(_) => "Update",
             Change::Advance(..) => "Advance",
             Change::End(_) => "End",
+            Change::Rehome(_) => "Rehome",
         },
     }
 }

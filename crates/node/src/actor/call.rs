@@ -94,10 +94,10 @@ impl Actor for CallActor {
                     Call::new(now, wall, context.clone(), state.id, *arrival, &mut ports)
                 }
                 Begin::Record(record) => {
-                    if let Some(ports) = &record.admit.ports {
-                        self.shared.claim_ports(state.id, ports);
-                    }
-                    Call::restore(now, wall, context, &record)
+                    let party = &record.admit.party;
+                    let resources = context.resources.clone();
+                    let mut ports = PortsOf::new(&self.shared, &state.home, state.id, party, &resources, now);
+                    Call::restore(now, wall, context, &record, &mut ports)
                 }
             })
         });
