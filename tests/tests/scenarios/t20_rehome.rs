@@ -1,0 +1,139 @@
+//! Three nodes without floating homes: the holder of answered calls is killed, and the others tell the peers by
+//! re-INVITE (architecture "A node dies"). The twin's parties forbid it.
+
+use std::time::Duration;
+
+use tests::resources::FAR_NUMBER;
+use tests::sipp::{Running, Sipp, Transport};
+use tests::trio::{Setup, Trio};
+use tests::wait;
+
+/// Three nodes, each with its own address as its only home.
+fn three(reinvite: &str) -> Trio {
+    let setup = Setup { homes: 0, detect: Duration::from_secs(2) };
+    let mut trio = Trio::start(&setup, |trio| resources(trio, reinvite));
+    // A node with other media ports: a call that moves there needs others.
+    let node = trio.node(3);
+    let file = trio.node_file(node, true).replace("20000-29999", "30000-30999");
+    node.write_node_file(&file);
+    trio.node_mut(3).stop();
+    trio.node_mut(3).start();
+    trio.await_leader();
+    trio
+}
+
+/// Two offices that call, and two carriers that are called: by +49 and by +31.
+fn resources(trio: &Trio, reinvite: &str) -> String {
+    let gateway = |name: &str, last: u8, prefix: &str| {
+        let at = trio.peer(last);
+        format!(
+            "[[gateway]]\nname = \"{name}\"\ntargets = [\"sip:{at}\"]\nnetworks = [\"{}/32\"]\n\
+             prefixes = [\"{prefix}\"]\nconcurrent = 1000\n[gateway.media]\nreinvite = \"{reinvite}\"\n\n",
+            at.ip()
+        )
+    };
+    format!(
+        "[[tenant]]\nname = \"house\"\n\n{}{}\
+         [[trunk]]\nname = \"office\"\ntenant = \"house\"\ncaller_ids = [\"+31201234567\"]\n\
+         default_caller_id = \"+31201234567\"\n\n[trunk.access]\nnetworks = [\"{}/32\", \"{}/32\"]\n\
+         auth = [\"address\"]\n\n[trunk.limits]\nconcurrent = 100\nper_minute = 10000\n\n\
+         [trunk.media]\nreinvite = \"{reinvite}\"\n",
+        gateway("carrier-a", CARRIER_A, "+49"),
+        gateway("carrier-b", CARRIER_B, "+31"),
+        trio.peer(OFFICE_A).ip(),
+        trio.peer(OFFICE_B).ip()
+    )
+}
+
+fn callees(trio: &Trio, scenario: &str, last: u8) -> Running {
+    Sipp::callee(trio.node(2).dir(), scenario, trio.peer(last), Transport::Udp).start()
+}
+
+/// Calls to the first node.
+fn callers(trio: &Trio, scenario: &str, last: u8, number: &str) -> Running {
+    Sipp::caller(trio.node(2).dir(), scenario, trio.peer(last), trio.node(1).sip(), Transport::Udp)
+        .load(20, CALLS, Duration::ZERO, number)
+        .start()
+}
+
+/// A metric, over the nodes that run.
+fn sum(trio: &Trio, metric: &str) -> f64 {
+    trio.running().filter_map(|node| node.metric(metric)).sum()
+}
+
+/// Waits until so many calls are up at the first node, the ACKs of all recorded, and kills it.
+fn kill_amid(trio: &mut Trio, calls: u32) {
+    let up = || sum(trio, "banyan_calls_answered_total") >= f64::from(calls);
+    wait::until("the calls are up", PATIENCE, up);
+    wait::pass(Duration::from_millis(500));
+    assert_eq!(trio.node(1).metric("banyan_calls"), Some(f64::from(calls)));
+    trio.node_mut(1).kill();
+}
+
+const OFFICE_A: u8 = 21;
+const OFFICE_B: u8 = 22;
+const CARRIER_A: u8 = 23;
+const CARRIER_B: u8 = 24;
+const CALLS: u32 = 10;
+const NEAR_NUMBER: &str = "+31301111111";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn t20_answered_calls_of_a_dead_nodes_own_address_go_on_at_the_others() {
+    let mut trio = three("failover");
+    let mut quiet_callees = callees(&trio, "rehomed_callee_passive", CARRIER_A);
+    let mut busy_callees = callees(&trio, "rehomed_callee_active", CARRIER_B);
+    let mut busy_callers = callers(&trio, "rehomed_caller_active", OFFICE_A, FAR_NUMBER);
+    let mut quiet_callers = callers(&trio, "rehomed_caller_passive", OFFICE_B, NEAR_NUMBER);
+    kill_amid(&mut trio, 2 * CALLS);
+
+    // Each side in turn is moved, holds, refreshes, resumes and hangs up.
+    for callers in [&mut busy_callers, &mut quiet_callers] {
+        let counts = callers.finish(Duration::from_secs(60));
+        assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callers.errors());
+    }
+    for callees in [&mut quiet_callees, &mut busy_callees] {
+        let counts = callees.stop();
+        assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callees.errors());
+    }
+    assert_eq!(sum(&trio, "banyan_rehomed_calls_total"), f64::from(2 * CALLS));
+    let records = trio.settle(2 * CALLS as usize);
+    assert_eq!(records.len(), 2 * CALLS as usize, "one record each");
+    for record in &records {
+        assert!(record.answered() && record.0["events"].to_string().contains("\"rehomed\""), "{}", record.0);
+        assert_eq!(record.text("reason"), "BYE", "{}", record.0);
+    }
+    let free = || trio.running().all(|node| node.metric("banyan_cluster_slots") == Some(0.0));
+    wait::until("no slot is held", PATIENCE, free);
+    trio.assert_no_panic();
+}
+
+#[test]
+fn t20_parties_that_forbid_re_invites_are_not_asked() {
+    let mut trio = three("never");
+    let mut callees = callees(&trio, "rehomed_callee_passive", CARRIER_A);
+    let mut callers = callers(&trio, "rehomed_caller_passive", OFFICE_B, FAR_NUMBER);
+    kill_amid(&mut trio, CALLS);
+    let told = || sum(&trio, "banyan_rehome_failures_total") >= f64::from(2 * CALLS);
+    wait::until("the calls are adopted", PATIENCE, told);
+
+    // They are up still, for what we say reaches the peers; and so they end when we end them.
+    assert_eq!(sum(&trio, "banyan_calls"), f64::from(CALLS));
+    for node in trio.running() {
+        for call in node.calls().into_iter().flatten() {
+            node.banyan(["call", "hangup", call["id"].as_str().unwrap_or_default()]);
+        }
+    }
+    let counts = callers.finish(Duration::from_secs(40));
+    assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callers.errors());
+    callees.stop();
+    let moved =
+        [&callers, &callees].map(|peers| peers.logged().iter().filter(|l| l.contains("moved")).count());
+    assert_eq!(moved, [0, 0], "nobody was sent a re-INVITE");
+    assert_eq!(sum(&trio, "banyan_rehomed_calls_total"), 0.0);
+    let records = trio.settle(CALLS as usize);
+    assert_eq!(records.len(), CALLS as usize);
+    for record in &records {
+        assert!(record.0["events"].to_string().contains("\"not-rehomed\""), "{}", record.0);
+    }
+}
