@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn t20_a_node_joins_takes_its_share_and_goes_without_a_trace() {
-    let mut cluster = Trio::start(&Setup { homes: 6, detect: DETECT }, office);
+    let mut cluster = Trio::start(&Setup { homes: 6, detect: DETECT, ..Setup::default() }, office);
     let (code, words) = cluster.order(1, &["join", "4@127.0.0.1"]);
     assert_eq!(code, 2, "{words}");
 

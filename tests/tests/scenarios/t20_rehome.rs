@@ -10,7 +10,7 @@ use tests::wait;
 
 /// Three nodes, each with its own address as its only home.
 fn three(reinvite: &str) -> Trio {
-    let setup = Setup { homes: 0, detect: Duration::from_secs(2) };
+    let setup = Setup { homes: 0, detect: Duration::from_secs(2), ..Setup::default() };
     let mut trio = Trio::start(&setup, |trio| resources(trio, reinvite));
     // A node with other media ports: a call that moves there needs others.
     let node = trio.node(3);
