@@ -90,12 +90,21 @@ impl Call {
         let Some(setup) = self.setup.as_ref() else { return };
         let Some(attempt) = setup.attempt.as_ref() else { return };
         let session_expires = setup.session_expires;
-        let leg = Outgoing { number: attempt.number, target, flow, branch: &attempt.branch, session_expires };
+        let number = attempt.number;
+        let leg = Outgoing { number, target, flow, branch: &attempt.branch, session_expires };
         let bytes = self.write_invite(&admit, &setup.invite.view(), &leg, &offer);
         let Ok(invite) = OwnedMessage::parse(bytes.clone(), Framing::Datagram) else {
             return self.attempt_failed(now, wall, 503, None);
         };
-        let client = InviteClient::start(now, self.times(), target.transport != Transport::Udp, bytes);
+        let rings = self.setup.as_mut().is_some_and(|setup| setup.rings.take() == Some(number));
+        // A stream that its peer had to this address is gone with its holder: there it must come again, to be answered.
+        let client = match target.transport {
+            Transport::Udp if rings => InviteClient::proceed(self.times(), false, bytes),
+            transport => InviteClient::start(now, self.times(), transport != Transport::Udp, bytes),
+        };
+        if rings {
+            self.timers.clear(CallTimer::NoResponse);
+        }
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
             attempt.flow = Some(flow);
             attempt.invite = Some(invite);

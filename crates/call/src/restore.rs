@@ -22,8 +22,8 @@ use crate::rehome::o_address;
 use crate::setup::Setup;
 
 impl Call {
-    /// The call that a quorum remembers: it goes on where it was. A ringing one sends its INVITE again, unchanged;
-    /// an answered one only takes its media back. In another home than that which its peers know, it tells them.
+    /// The call that a quorum remembers: it goes on where it was. A callee that is not known to ring gets its
+    /// INVITE again, unchanged; an answered one only takes its media back. In another home than that which its peers know, it tells them.
     pub fn restore(
         now: Instant,
         wall: WallTime,
@@ -86,6 +86,10 @@ impl Call {
         let target = record.attempts.last().map(|tried| tried.target);
         if self.restore_setup(record).is_none() {
             return;
+        }
+        if let Some(setup) = self.setup.as_mut() {
+            let rings = early.iter().any(|progress| progress.attempt == record.attempt);
+            setup.rings = rings.then_some(record.attempt);
         }
         if let Some(target) = target {
             self.start_attempt(now, wall, target);

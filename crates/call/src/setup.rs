@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub attempt: Option<AttemptLeg>,
     /// Names that are being looked up; only the answer to the last one counts.
     pub resolving: u32,
+    /// The attempt whose callee has its INVITE, as the record knows: it gets no copy.
+    pub rings: Option<u16>,
     /// The caller gave up.
     pub cancelled: bool,
     /// 18x was relayed.
@@ -66,6 +68,7 @@ impl Setup {
             admit: None,
             attempt: None,
             resolving: 0,
+            rings: None,
             cancelled: false,
             progressed: false,
             held: None,

@@ -63,6 +63,21 @@ impl InviteClient {
         client
     }
 
+    /// The same transaction at a successor that knows of a provisional response: the peer has the INVITE, so
+    /// nothing is sent, and it repeats its final response until that is acknowledged.
+    pub fn proceed(times: Times, reliable: bool, invite: Bytes) -> InviteClient {
+        InviteClient {
+            state: State::Proceeding,
+            times,
+            reliable,
+            message: Some(invite),
+            cancel: false,
+            interval: times.first(),
+            deadlines: Deadlines::default(),
+            outputs: Outputs::new(),
+        }
+    }
+
     /// Whether a final response came.
     pub fn is_final(&self) -> bool {
         !matches!(self.state, State::Calling | State::Proceeding)
@@ -351,6 +366,19 @@ mod tests {
         let mut accepted = called(false);
         handle(&mut accepted, 1, response(200));
         assert_eq!(handle(&mut accepted, 2, ClientInput::TransportError), []);
+    }
+
+    #[test]
+    fn a_successor_that_knows_of_a_ringing_peer_sends_nothing_but_what_it_is_asked_to() {
+        let mut ringing = InviteClient::proceed(Times::default(), false, bytes("INVITE"));
+        assert_eq!(ringing.poll_output(), None);
+        assert_eq!(ringing.poll_timeout(), None);
+        ringing.handle(at(5_000), ClientInput::Cancel);
+        assert_eq!(ringing.poll_output(), Some(Output::SendCancel));
+        let mut answered = InviteClient::proceed(Times::default(), false, bytes("INVITE"));
+        answered.handle(at(9_000), ClientInput::Response { status: 200 });
+        assert_eq!(answered.poll_output(), Some(Output::Deliver { status: 200 }));
+        assert!(answered.is_final());
     }
 
     #[test]
