@@ -63,6 +63,8 @@ pub struct Mix {
     pub hold: Duration,
     /// The fraction of callers that CANCEL, at a moment drawn from the 180 up to just after the answer.
     pub cancel: f64,
+    /// The earliest of those moments, counted from the 180.
+    pub cancel_from: Duration,
     /// The fraction of CANCELs that the callee answers with a late 200 to the INVITE.
     pub answer_late: f64,
     /// The fraction of callers whose first ACK is lost.
@@ -84,6 +86,7 @@ impl Default for Mix {
             answer: Duration::ZERO,
             hold: Duration::from_secs(1),
             cancel: 0.0,
+            cancel_from: Duration::ZERO,
             answer_late: 0.0,
             lose_ack: 0.0,
             glare: 0.0,
@@ -98,8 +101,9 @@ impl Mix {
     /// Draws what the next caller does.
     pub fn caller(&self, rng: &mut Rng) -> CallerPlan {
         let cancel_after = chance(rng, self.cancel).then(|| {
-            let span = self.answer + Duration::from_millis(3);
-            Duration::from_nanos(rng.below(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+            let span = (self.answer + Duration::from_millis(3)).saturating_sub(self.cancel_from);
+            let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1);
+            self.cancel_from + Duration::from_nanos(rng.below(nanos))
         });
         CallerPlan {
             hold: self.hold,
