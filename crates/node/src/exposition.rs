@@ -76,6 +76,9 @@ impl Shared {
         let _ = writeln!(out, "banyan_log_sync_seconds_count {}", syncs.count);
         let (calls, slots) =
             self.cluster.cluster().read(|state| (state.calls().len(), state.slots().count()));
+        // As many of its bits as every reader of metrics keeps.
+        let digest = self.cluster.cluster().read(cluster::State::digest) >> 12;
+        gauge(out, "state_digest", "equal on nodes that have applied the same", digest);
         gauge(out, "cluster_calls", "live calls of the whole cluster", calls as u64);
         gauge(out, "cluster_slots", "slots held in the whole cluster", slots as u64);
     }
