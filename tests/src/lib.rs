@@ -3,7 +3,8 @@
 //! - [`node`]: one `banyan server` in a process of its own, with [`place`] (addresses that nobody else uses),
 //!   [`http`] (its API), [`resources`] (what it is told)
 //!   and [`record`] (what its call detail records say);
-//! - [`trio`]: three of them as one cluster, and [`orders`] that an operator gives it;
+//! - [`trio`]: three of them as one cluster;
+//! - [`netns`]: hosts of their own on one bridge, three nodes on them, and what the bridge sees;
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads;
@@ -14,8 +15,8 @@
 pub mod baresip;
 pub mod http;
 pub mod manifest;
+pub mod netns;
 pub mod node;
-pub mod orders;
 pub mod place;
 pub mod process;
 pub mod ratchet;

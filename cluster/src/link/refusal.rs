@@ -27,9 +27,6 @@ pub enum Refusal {
     /// It broke the protocol.
     #[error("it broke the protocol of links; please report it")]
     Protocol,
-    /// There is a link already: both dialled at once.
-    #[error("there is a link already")]
-    Linked,
     /// One side stopped.
     #[error("it has been stopped")]
     Stopped,
@@ -46,11 +43,10 @@ impl Refusal {
             Refusal::Version => 4,
             Refusal::Protocol => 5,
             Refusal::Silent => 6,
-            Refusal::Linked => 7,
         })
     }
 
-    const ALL: [Refusal; 8] = [
+    const ALL: [Refusal; 7] = [
         Refusal::Stopped,
         Refusal::Stranger,
         Refusal::NotPeer,
@@ -58,7 +54,6 @@ impl Refusal {
         Refusal::Version,
         Refusal::Protocol,
         Refusal::Silent,
-        Refusal::Linked,
     ];
 }
 

@@ -7,7 +7,6 @@
 
 mod auth;
 mod live;
-mod members;
 mod openapi;
 mod pages;
 mod problem;

@@ -2,9 +2,15 @@
 
 use crate::shell::{self, Failure, Run};
 
-/// Real peers for the scenarios, and a C++ compiler for libFuzzer.
+/// Real peers and networks for the scenarios, and a C++ compiler for libFuzzer.
 pub fn tests() -> Result<(), Failure> {
-    ensure(&[("sipp", "sip-tester"), ("baresip", "baresip-core"), ("c++", "g++")])
+    ensure(&[
+        ("sipp", "sip-tester"),
+        ("baresip", "baresip-core"),
+        ("c++", "g++"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+    ])
 }
 
 /// What the bench measures us beside.
