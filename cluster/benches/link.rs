@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 fn start(node: u64) -> Arc<Quic> {
     let identity = Identity::Key(ClusterKey::parse(b"for a bench").unwrap());
     let listen = "127.0.0.1:0".parse().unwrap();
-    let config = LinkConfig { node, listen, identity, detect: Duration::from_millis(500) };
+    let config = LinkConfig { node, listen, identity, detect: Duration::from_millis(500), waits: false };
     Quic::start(config, Rng::from_u64(node)).unwrap()
 }
 

@@ -2,13 +2,13 @@
 //! state.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::{Incarnation, NodeId};
 use env::{Clock, Disk, Entropy, Frames, Peer, Purpose, Spawn, Task};
-use machine::{Instant, Rng};
+use machine::{ClusterTime, Instant, Rng};
 use thiserror::Error;
 use tokio::sync::Notify;
 use trunk::{Kind, Name, Resource};
@@ -171,6 +171,8 @@ struct Shared {
     tasks: Mutex<Vec<Box<dyn Task>>>,
     snapshot_every: u64,
     snapshot_at: AtomicU64,
+    /// Whether this node's farewell was not committed.
+    unheard: AtomicBool,
     failed: Mutex<Option<String>>,
     failing: Notify,
 }
@@ -242,6 +244,7 @@ impl Cluster {
             tasks: Mutex::new(tasks),
             snapshot_every: config.snapshot_every,
             snapshot_at: AtomicU64::default(),
+            unheard: AtomicBool::new(false),
             failed: Mutex::default(),
             failing: Notify::new(),
             seams,
@@ -301,6 +304,32 @@ impl Cluster {
     /// Sends a frame to another node's [`FrameSink`]. `false` if it is lost: that node can't be reached now.
     pub fn send(&self, to: NodeId, purpose: Purpose, bytes: Vec<u8>) -> bool {
         self.shared.seams.frames.as_ref().is_some_and(|frames| frames.send(to.0, purpose, bytes))
+    }
+
+    /// Whether a node can be reached now.
+    pub fn is_linked(&self, node: NodeId) -> bool {
+        self.shared.seams.frames.as_ref().is_some_and(|frames| frames.is_up(node.0))
+    }
+
+    /// The cluster's time as far as this node can tell: that of the last batch, and what has passed since.
+    pub fn time(&self) -> ClusterTime {
+        let (time, at) = self.shared.replica.heard();
+        ClusterTime(time.0 + self.shared.seams.clock.now().since(at).as_millis() as u64)
+    }
+
+    /// Falls silent for good and says so, so that others take what this node held without waiting until it is
+    /// held dead. False if that could not be said.
+    pub async fn leave(&self) -> bool {
+        self.shared.vigil.rest();
+        let deadline = self.shared.seams.clock.now() + LEAVE_MAX;
+        tokio::select! {
+            biased;
+            outcome = self.shared.proposer.ask(Command::Leave) => matches!(outcome, Some(Outcome::Done)),
+            () = self.shared.seams.spawn.sleep_until(deadline) => {
+                self.shared.unheard.store(true, Ordering::Relaxed);
+                false
+            }
+        }
     }
 
     /// Lets a node into the cluster: it learns the log, then votes if fewer than five do. Its process must be
@@ -437,7 +466,10 @@ impl Cluster {
         while self.shared.seams.clock.now() < deadline {
             self.shared.projection.flush();
             let made = self.read(State::cdrs_made);
-            if self.shared.proposer.backlog().commands == 0 && self.shared.projection.durable() >= made {
+            // Nothing more is committed where not even a farewell was.
+            let is_settled =
+                self.shared.unheard.load(Ordering::Relaxed) || self.shared.proposer.backlog().commands == 0;
+            if is_settled && self.shared.projection.durable() >= made {
                 break;
             }
             self.shared.seams.spawn.sleep_until(self.shared.seams.clock.now() + CLOSE_STEP).await;
@@ -445,6 +477,25 @@ impl Cluster {
         self.shared.raft.hand_over().await;
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
         self.shared.raft.stop().await;
+    }
+}
+
+impl Shared {
+    /// What only a leader does now and then.
+    fn lead(&self) {
+        if self.raft.leader().0 != Leader::Me || self.proposer.backlog().commands > 0 {
+            return;
+        }
+        if let Some(version) = self.replica.read(State::version_to_raise) {
+            tracing::info!(
+                version,
+                "every node supports the next version of commands: it counts from here on"
+            );
+            self.proposer.tell(Command::RaiseVersion(version), Urgency::Lazy);
+        } else if self.seams.clock.now().since(self.replica.heard().1) >= IDLE {
+            // What ends by time (windows, answers that are kept) ends in an idle cluster too.
+            self.proposer.tell(Command::Tick, Urgency::Lazy);
+        }
     }
 }
 
@@ -517,6 +568,7 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
             shared.raft.end_change().await;
         }
         was_half = half;
+        shared.lead();
         shared.projection.flush();
         shared.log.retry();
         let durable = shared.projection.durable();
@@ -546,6 +598,9 @@ const ALONE_FOR: Duration = Duration::from_secs(2);
 const UPKEEP: Duration = Duration::from_millis(250);
 const CHANGE_MAX: Duration = Duration::from_secs(5);
 const CHANGE_AGAIN: Duration = Duration::from_millis(50);
+/// After so long without a batch the leader proposes the time.
+const IDLE: Duration = Duration::from_secs(10);
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 const CLOSE_STEP: Duration = Duration::from_millis(10);
 /// While the log is slow, reports of CDRs do not add to it.

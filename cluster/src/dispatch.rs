@@ -80,7 +80,7 @@ impl Dispatch {
         }
         match event {
             LinkEvent::Up(node) => {
-                tracing::info!(node, "linked");
+                tracing::debug!(node, "linked");
                 // What was sent to the leader while there was no link is lost.
                 if self.outbox.raft.leader().0 == Leader::Other(NodeId(node)) {
                     self.outbox.proposer.retry(self.outbox.seams.clock.now());

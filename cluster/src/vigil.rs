@@ -78,6 +78,11 @@ impl Vigil {
         watch.ask_at = now;
     }
 
+    /// This life is over: it asks for nothing, and never speaks again.
+    pub(crate) fn rest(&self) {
+        self.lock().holder = None;
+    }
+
     /// Ticks for as long as it is polled.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut due = self.seams.clock.now();

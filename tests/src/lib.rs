@@ -3,7 +3,7 @@
 //! - [`node`]: one `banyan server` in a process of its own, with [`place`] (addresses that nobody else uses),
 //!   [`http`] (its API), [`resources`] (what it is told)
 //!   and [`record`] (what its call detail records say);
-//! - [`trio`]: three of them as one cluster;
+//! - [`trio`]: three of them as one cluster, and [`orders`] that an operator gives it;
 //! - [`netns`]: hosts of their own on one bridge, three nodes on them, and what the bridge sees;
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
@@ -17,6 +17,7 @@ pub mod http;
 pub mod manifest;
 pub mod netns;
 pub mod node;
+pub mod orders;
 pub mod place;
 pub mod process;
 pub mod ratchet;

@@ -108,8 +108,24 @@ impl Node {
     /// # Panics
     /// When the binary is missing: then it has to be built first.
     pub fn spawn(&mut self) {
+        self.spawn_by(&[]);
+    }
+
+    /// As [`Node::spawn`], with a launcher and its words before the command line.
+    ///
+    /// # Panics
+    /// As [`Node::spawn`].
+    pub fn spawn_by(&mut self, launcher: &[String]) {
         let config = self.node_file();
-        self.spawn_command(Command::new(binary()).args(["server", "--config"]).arg(config));
+        let mut command = match launcher.split_first() {
+            None => Command::new(binary()),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary());
+                command
+            }
+        };
+        self.spawn_command(command.args(["server", "--config"]).arg(config));
     }
 
     /// Starts the process through a command of the test's own (limits around it, for instance).

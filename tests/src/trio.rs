@@ -22,12 +22,16 @@ pub struct Setup {
     pub homes: u8,
     /// The silence after which a node is held dead.
     pub detect: Duration,
+    /// What else stands in each node's file.
+    pub more: String,
+    /// What stands before each node's command line: nothing, or a launcher with its words.
+    pub launcher: Vec<String>,
 }
 
 impl Default for Setup {
     /// A home for each node, and a patience that a busy machine does not use up.
     fn default() -> Self {
-        Self { homes: 3, detect: Duration::from_secs(1) }
+        Self { homes: 3, detect: Duration::from_secs(1), more: String::new(), launcher: Vec::new() }
     }
 }
 
@@ -51,7 +55,7 @@ impl Trio {
         for id in 1..=NODES {
             trio.add(id, true);
         }
-        trio.nodes.iter_mut().for_each(Node::spawn);
+        trio.nodes.iter_mut().for_each(|node| node.spawn_by(&setup.launcher));
         trio.nodes.iter_mut().for_each(Node::wait_ready);
         let resources = toml(&trio);
         trio.node(1).apply(&resources);
@@ -92,7 +96,7 @@ impl Trio {
                 self.home(home).ip()
             );
         }
-        file
+        file + &self.setup.more
     }
 
     /// A node by its id.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::frame::{Splitter, priority, purpose, tag};
-use super::identity::is_named;
+use super::identity::{is_named, named};
 use super::refusal::Refusal;
 use super::table::{Lanes, Table, lane_of};
 
@@ -39,7 +39,7 @@ pub(super) async fn accept(table: Arc<Table>, endpoint: Endpoint) {
             let met = timeout(HANDSHAKE_MAX, meet(&table, incoming, &strangers)).await;
             drop(place);
             if let Ok(Some((node, connection))) = met {
-                serve(&table, node, connection, None).await;
+                serve(&table, (node, node), connection, None).await;
             }
         });
     }
@@ -66,7 +66,7 @@ async fn meet(table: &Table, incoming: Incoming, strangers: &AtomicU64) -> Optio
     };
     let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     let own = identity.first()?;
-    match table.identify(|node| is_named(own, node)) {
+    match named(own).filter(|node| is_named(own, *node) && table.is_peer(*node, from)) {
         Some(node) => Some((node, connection)),
         None => {
             debug!(%from, "a node dialled that is none of our peers");
@@ -78,16 +78,17 @@ async fn meet(table: &Table, incoming: Incoming, strangers: &AtomicU64) -> Optio
     }
 }
 
-/// Serves a connection until it ends; says why it did.
+/// Serves a connection with a node, which one of both dialled, until it ends; says why it did.
 pub(super) async fn serve(
     table: &Arc<Table>,
-    node: u64,
+    (node, dialled_by): (u64, u64),
     connection: Connection,
     first: Option<RecvStream>,
 ) -> Refusal {
-    let Some(link) = table.up(node, connection.clone()) else {
-        connection.close(Refusal::NotPeer.code(), b"");
-        return Refusal::NotPeer;
+    let Some(link) = table.up(node, connection.clone(), dialled_by) else {
+        let refusal = if table.is_up(node) { Refusal::Linked } else { Refusal::NotPeer };
+        connection.close(refusal.code(), b"");
+        return refusal;
     };
     let who = (node, link.serial);
     let mut tasks = JoinSet::new();

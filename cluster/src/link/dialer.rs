@@ -1,4 +1,5 @@
-//! Dialling the peers with higher ids, for as long as they are peers.
+//! Dialling the peers, for as long as they are peers: those with higher ids at once, the others when they leave us
+//! without a link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +51,20 @@ struct Attempt {
 
 impl Attempt {
     async fn run(self, mut rest: Rest) {
+        let own = self.table.node;
         loop {
+            if self.peer.node < own {
+                // It dials us, if it knows of us.
+                sleep(SECOND_REST).await;
+            }
+            if self.table.is_up(self.peer.node) {
+                sleep(REST_MAX).await;
+                continue;
+            }
             let refusal = match timeout(self.patience, self.connect()).await {
                 Ok(Ok((connection, first))) => {
                     rest.next = REST_MIN;
-                    serve(&self.table, self.peer.node, connection, Some(first)).await
+                    serve(&self.table, (self.peer.node, own), connection, Some(first)).await
                 }
                 Ok(Err(refusal)) => refusal,
                 Err(_) => Refusal::Silent,
@@ -101,6 +111,7 @@ impl Rest {
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const REST_MIN: Duration = Duration::from_millis(20);
 const REST_MAX: Duration = Duration::from_millis(640);
+const SECOND_REST: Duration = Duration::from_secs(2);
 const TWIN_REST: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -244,6 +244,14 @@ pub(super) fn is_named(certificate: &CertificateDer<'_>, node: u64) -> bool {
     rustls::client::verify_server_name(&parsed, &name).is_ok()
 }
 
+/// The node that a certificate, which the authority vouches for, names; one only.
+pub(super) fn named(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = parsed.valid_dns_names().filter_map(|name| name.strip_prefix("node-")?.parse().ok());
+    let first = names.next()?;
+    names.next().is_none().then_some(first)
+}
+
 /// The protocol and its version (RFC 7301): nodes that speak no common one part in the handshake.
 const ALPN: &[u8] = b"banyan/1";
 /// RFC 8410 §7: everything before the 32 bytes of the seed.

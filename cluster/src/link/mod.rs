@@ -1,7 +1,7 @@
 //! The links between nodes, over QUIC (RFC 9000, RFC 9001): the only place that names quinn.
 //!
-//! Each pair of nodes has one connection, dialled by the node with the lower id, in which both have proved
-//! who they are. Each purpose has a standing stream in each direction, so that a snapshot delays no
+//! Each pair of nodes has one connection, dialled by the node with the lower id (by the other where that does
+//! not come about: the lower one may not know of it yet), in which both have proved who they are. Each purpose has a standing stream in each direction, so that a snapshot delays no
 //! heartbeat. Whatever queues is bounded. A link that ends is made again, after a rest that grows.
 //!
 //! Absent by design: what frames say, and any judgement about who is alive. `Down` is a hint and no more.
@@ -52,6 +52,8 @@ pub struct LinkConfig {
     pub identity: Identity,
     /// After how much silence a node is held dead; a link gives up after twice that.
     pub detect: Duration,
+    /// Whether, as long as it has no peers, every node of the cluster may dial it: it waits to be let in.
+    pub waits: bool,
 }
 
 /// Why links can't begin.
@@ -88,7 +90,7 @@ impl Quic {
     /// # Errors
     /// The address can't be bound, or the identity can't be used.
     pub fn start(config: LinkConfig, mut rng: Rng) -> Result<Arc<Quic>, LinkError> {
-        let LinkConfig { node, listen, identity, detect } = config;
+        let LinkConfig { node, listen, identity, detect, waits } = config;
         let credentials = identity.credentials(node)?;
         let transport = Arc::new(transport(detect));
         let mut server = ServerConfig::with_crypto(Arc::new(credentials.server));
@@ -102,7 +104,7 @@ impl Quic {
         let endpoint = socket(listen)
             .and_then(|socket| Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)))
             .map_err(|source| LinkError::Bind { at: listen, source })?;
-        let table = Arc::new(Table::new(node));
+        let table = Arc::new(Table::new(node, waits));
         let accept = connection::accept(table.clone(), endpoint.clone());
         let runtime = Handle::current();
         let acceptor = runtime.spawn(accept).abort_handle();

@@ -27,6 +27,9 @@ pub enum Refusal {
     /// It broke the protocol.
     #[error("it broke the protocol of links; please report it")]
     Protocol,
+    /// There is a link already: both dialled at once.
+    #[error("there is a link already")]
+    Linked,
     /// One side stopped.
     #[error("it has been stopped")]
     Stopped,
@@ -43,10 +46,11 @@ impl Refusal {
             Refusal::Version => 4,
             Refusal::Protocol => 5,
             Refusal::Silent => 6,
+            Refusal::Linked => 7,
         })
     }
 
-    const ALL: [Refusal; 7] = [
+    const ALL: [Refusal; 8] = [
         Refusal::Stopped,
         Refusal::Stranger,
         Refusal::NotPeer,
@@ -54,6 +58,7 @@ impl Refusal {
         Refusal::Version,
         Refusal::Protocol,
         Refusal::Silent,
+        Refusal::Linked,
     ];
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Table {
 #[derive(Default)]
 struct State {
     peers: BTreeMap<u64, Member>,
+    /// Whether every node of the cluster is taken for a peer: nobody has said yet who is.
+    open: bool,
     /// Counts connections, so that a late word of an old one is told from the new one's.
     serial: u64,
     inbox: VecDeque<LinkEvent>,
@@ -83,13 +85,15 @@ impl State {
 }
 
 impl Table {
-    pub(super) fn new(node: u64) -> Table {
-        Table { node, state: Mutex::default(), room: Notify::new() }
+    pub(super) fn new(node: u64, waits: bool) -> Table {
+        let state = Mutex::new(State { open: waits, ..State::default() });
+        Table { node, state, room: Notify::new() }
     }
 
     /// Changes who the peers are. `dial` begins to dial one.
     pub(super) fn set_peers(&self, peers: &[env::Peer], mut dial: impl FnMut(env::Peer) -> AbortHandle) {
         let mut state = lock(&self.state);
+        state.open &= peers.is_empty();
         let is_same = |node: u64, at: SocketAddr| peers.iter().any(|it| it.node == node && it.at == at);
         let gone: Vec<u64> =
             state.peers.iter().filter(|(node, it)| !is_same(**node, it.at)).map(|(node, _)| *node).collect();
@@ -100,28 +104,33 @@ impl Table {
             }
         }
         for peer in peers.iter().filter(|peer| peer.node != self.node) {
-            // The lower id dials, so that a pair has one connection.
-            state.peers.entry(peer.node).or_insert_with(|| Member {
-                at: peer.at,
-                link: None,
-                dialer: (self.node < peer.node).then(|| dial(*peer)),
-                refusal: None,
-            });
+            let member = state.peers.entry(peer.node);
+            let member = member.or_insert(Member { at: peer.at, link: None, dialer: None, refusal: None });
+            member.dialer.get_or_insert_with(|| dial(*peer));
         }
     }
 
-    /// Which peer that may dial us satisfies `is_named`; one only.
-    pub(super) fn identify(&self, is_named: impl Fn(u64) -> bool) -> Option<u64> {
-        let state = lock(&self.state);
-        let mut named = state.peers.keys().copied().filter(|peer| *peer < self.node && is_named(*peer));
-        let first = named.next()?;
-        named.next().is_none().then_some(first)
+    /// Whether a node that dials us and has proved to be of the cluster is taken for a peer.
+    pub(super) fn is_peer(&self, node: u64, at: SocketAddr) -> bool {
+        let mut state = lock(&self.state);
+        if state.open && node != self.node {
+            // A guest: it knows of us before we know of it.
+            let guest = Member { at, link: None, dialer: None, refusal: None };
+            state.peers.entry(node).or_insert(guest);
+        }
+        state.peers.contains_key(&node)
     }
 
     /// A connection stands. One that stood before gives way: its process has died, or never should have been.
-    pub(super) fn up(&self, node: u64, connection: Connection) -> Option<Link> {
+    /// The connection that the lower id dialled never gives way to one that the higher dialled, so that two
+    /// that are made at once do not end each other.
+    pub(super) fn up(&self, node: u64, connection: Connection, dialled_by: u64) -> Option<Link> {
         let mut state = lock(&self.state);
         let serial = state.serial + 1;
+        let is_second = dialled_by > node.min(self.node);
+        if is_second && state.peers.get(&node).is_some_and(|member| member.link.is_some()) {
+            return None;
+        }
         state.part(node, Refusal::Twin);
         let member = state.peers.get_mut(&node)?;
         let link = Link { serial, lanes: Arc::default(), connection };

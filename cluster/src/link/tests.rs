@@ -28,7 +28,7 @@ struct Node {
 
 fn config(id: u64, secret: &[u8]) -> LinkConfig {
     let identity = Identity::Key(ClusterKey::parse(secret).unwrap());
-    LinkConfig { node: id, listen: "127.0.0.1:0".parse().unwrap(), identity, detect: DETECT }
+    LinkConfig { node: id, listen: "127.0.0.1:0".parse().unwrap(), identity, detect: DETECT, waits: false }
 }
 
 fn loopback() -> SocketAddr {
@@ -274,6 +274,30 @@ async fn a_node_of_the_cluster_waits_until_it_is_made_a_member() {
     one.sees(LinkEvent::Up(2)).await;
     two.sees(LinkEvent::Up(1)).await;
     assert_eq!(one.quic.refusal(2), None);
+}
+
+/// A node that is to be let in knows nobody yet; a lower id than the members' makes no difference.
+#[tokio::test]
+async fn a_node_that_waits_to_be_let_in_is_dialled_by_members_of_any_id() {
+    for (member, coming) in [(1, 2), (2, 1)] {
+        let mut member = Node::start(member, OURS);
+        let mut waiting = Node::with(LinkConfig { waits: true, ..config(coming, OURS) });
+        waiting.quic.set_peers(&[]);
+        member.quic.set_peers(&[waiting.peer()]);
+        member.sees(LinkEvent::Up(waiting.id)).await;
+        waiting.sees(LinkEvent::Up(member.id)).await;
+        // Once it has peers, no other is one.
+        waiting.quic.set_peers(&[member.peer()]);
+        let late = Node::start(3, OURS);
+        late.quic.set_peers(&[waiting.peer()]);
+        assert_eq!(late.refuses(waiting.id).await, Refusal::NotPeer);
+        assert!(waiting.quic.is_up(member.id));
+    }
+    // The twin: who waits for nobody takes no guest.
+    let (member, settled) = (Node::start(1, OURS), Node::start(2, OURS));
+    settled.quic.set_peers(&[]);
+    member.quic.set_peers(&[settled.peer()]);
+    assert_eq!(member.refuses(2).await, Refusal::NotPeer);
 }
 
 /// The name in the certificate counts: who answers at 2's address must be 2.

@@ -171,7 +171,7 @@ fn a_crash_between_append_and_sync_leaves_the_batch_whole_or_not_at_all() {
                 cluster.proposer().propose(held.home, held.epoch, id, command, Urgency::Urgent);
             }
             pause(20).await;
-            assert_eq!(world.heard.lock().unwrap().outcomes.len(), 2, "the boot and the resources");
+            assert_eq!(world.heard.lock().unwrap().outcomes.len(), 3, "boot, resources, version");
             drop(cluster);
             let world = World::new(world.crash(&mut Rng::from_u64(seed)), seed + 1000);
             match world.open(config()).await.read(|state| state.calls().len()) {

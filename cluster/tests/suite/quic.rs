@@ -18,7 +18,8 @@ const DETECT: Duration = Duration::from_secs(3);
 fn link(node: u64) -> Arc<Quic> {
     let identity = Identity::Key(ClusterKey::parse(SECRET).unwrap());
     let listen = "127.0.0.1:0".parse().unwrap();
-    Quic::start(LinkConfig { node, listen, identity, detect: DETECT }, Rng::from_u64(node)).unwrap()
+    Quic::start(LinkConfig { node, listen, identity, detect: DETECT, waits: false }, Rng::from_u64(node))
+        .unwrap()
 }
 
 async fn open(node: u64, frames: Arc<dyn Frames>, peers: Vec<Peer>) -> (World, Cluster) {

@@ -7,6 +7,7 @@
 
 mod auth;
 mod live;
+mod members;
 mod openapi;
 mod pages;
 mod problem;

@@ -1,6 +1,5 @@
-//! What is going on: calls, nodes, homes, and what has been: call detail records.
+//! What is going on: calls and homes, and what has been: call detail records.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use axum::extract::{Path, Query, State};
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use trunk::{Party, Word};
 
+use crate::members::calls_by_home;
 use crate::problem::Problem;
 
 type Answer = Result<Json<Value>, Problem>;
@@ -38,11 +38,12 @@ pub(crate) async fn call_by_id(State(node): State<NodeHandle>, Path(id): Path<St
 
 /// DELETE /v1/calls/{id}.
 pub(crate) async fn hang_up(State(node): State<NodeHandle>, Path(id): Path<String>) -> Answer {
-    let ended = CallId::from_hex(id.as_bytes()).is_some_and(|id| node.hang_up(id, "operator"));
-    if ended {
+    let found = CallId::from_hex(id.as_bytes()).filter(|id| node.cluster().read(|it| it.call(*id).is_some()));
+    let found = found.ok_or_else(|| Problem::not_found(format!("no call has the id {id}")))?;
+    if node.hang_up(found) {
         Ok(Json(json!({"id": id, "state": "ending"})))
     } else {
-        Err(Problem::not_found(format!("no call has the id {id}")))
+        Err(Problem::unavailable("the node that carries the call can't be reached"))
     }
 }
 
@@ -90,61 +91,6 @@ fn call(node: &NodeHandle, record: &CallRecord) -> Value {
     })
 }
 
-/// GET /v1/nodes.
-pub(crate) async fn nodes(State(node): State<NodeHandle>) -> Answer {
-    Ok(items(all_nodes(&node)))
-}
-
-/// GET /v1/nodes/{name}.
-pub(crate) async fn node_by_name(State(node): State<NodeHandle>, Path(name): Path<String>) -> Answer {
-    named(all_nodes(&node), "node", &name)
-}
-
-fn all_nodes(node: &NodeHandle) -> Vec<Value> {
-    let own = node.config().id;
-    let ready = node.is_ready();
-    let status = node.cluster().status();
-    node.cluster().read(|state| {
-        let calls = calls_by_home(state);
-        let row = |(id, it): (call::NodeId, &cluster::state::Node)| {
-            let word = match (it.alive, it.drained.is_some()) {
-                (false, _) => "dead",
-                (true, true) => "drained",
-                // Only a node itself knows whether it takes new calls.
-                (true, false) if id != own => "alive",
-                (true, false) if ready => "ready",
-                (true, false) => "not ready",
-            };
-            let member = status.members.iter().find(|member| member.node == id);
-            let held: usize =
-                state.held(id).iter().map(|held| calls.get(&held.home).copied().unwrap_or(0)).sum();
-            json!({
-                "id": id.0,
-                "name": it.name,
-                "state": word,
-                "alive": it.alive,
-                "drained": it.drained.is_some(),
-                "leader": status.leader == Some(id),
-                "voter": member.is_some_and(|member| member.is_voter),
-                "cluster_address": member.and_then(|member| member.at).map(|at| at.to_string()),
-                "calls": held,
-                "incarnation": it.incarnation.0,
-                "cdrs_durable": it.cdrs_durable,
-            })
-        };
-        state.nodes().map(row).collect()
-    })
-}
-
-/// One pass over the calls for all homes.
-fn calls_by_home(state: &cluster::State) -> BTreeMap<HomeId, usize> {
-    let mut calls = BTreeMap::new();
-    for record in state.calls() {
-        *calls.entry(record.home).or_insert(0) += 1;
-    }
-    calls
-}
-
 /// GET /v1/homes.
 pub(crate) async fn homes(State(node): State<NodeHandle>) -> Answer {
     Ok(items(all_homes(&node)))
@@ -186,7 +132,7 @@ fn all_homes(node: &NodeHandle) -> Vec<Value> {
     })
 }
 
-fn named(all: Vec<Value>, kind: &str, name: &str) -> Answer {
+pub(crate) fn named(all: Vec<Value>, kind: &str, name: &str) -> Answer {
     let found = all.into_iter().find(|item| {
         let is = |field: &str| match item.get(field) {
             Some(Value::String(text)) => text == name,

@@ -1,5 +1,7 @@
 //! Resources: what operators put into the cluster.
 
+use std::time::Duration;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Json;
@@ -158,7 +160,7 @@ pub(crate) async fn delete(
     Path((kind, name)): Path<(String, String)>,
 ) -> Answer {
     let kind = parse(&kind)?;
-    match node.cluster().delete(kind, name.clone()).await {
+    match decided(node.cluster().delete(kind, name.clone())).await? {
         Some(Ok(())) => Ok(Json(json!({"kind": kind.to_string(), "name": name, "change": "deleted"}))),
         Some(Err(error @ DeleteError::Unknown { .. })) => Err(Problem::not_found(error.to_string())),
         Some(Err(error)) => Err(Problem::conflict(error.to_string())),
@@ -188,7 +190,7 @@ async fn put_all(node: &NodeHandle, set: config::ResourceSet, dry_run: bool) -> 
     let outcome = if dry_run {
         node.cluster().rehearse(set.resources.clone())
     } else {
-        node.cluster().put(set.resources.clone()).await.ok_or_else(fenced)?
+        decided(node.cluster().put(set.resources.clone())).await?.ok_or_else(fenced)?
     };
     let applied = outcome.map_err(|error| match error {
         ApplyError::Dangling { .. } => Problem::file(vec![error.to_string()]),
@@ -237,6 +239,18 @@ fn parse(kind: &str) -> Result<Kind, Problem> {
     found.ok_or_else(|| Problem::not_found(format!("there is no kind {kind}")))
 }
 
-fn fenced() -> Problem {
-    Problem::unavailable("another process runs as this node")
+/// What the cluster decides, if it can.
+async fn decided<T>(order: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(DECIDED_MAX, order).await.map_err(|_| {
+        Problem::unavailable(
+            "no majority of the voters can be reached, so nothing is decided; the order stands and counts if one \
+             comes back",
+        )
+    })
 }
+
+fn fenced() -> Problem {
+    Problem::unavailable("another process runs as this node, or it is no part of the cluster any more")
+}
+
+const DECIDED_MAX: Duration = Duration::from_secs(10);

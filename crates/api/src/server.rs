@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,10 +15,11 @@ use env::Clock;
 use node::NodeHandle;
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tower::ServiceExt;
 
 use crate::auth::{Guard, guard};
 use crate::problem::Problem;
-use crate::{live, openapi, pages, resources};
+use crate::{live, members, openapi, pages, resources};
 
 /// Where and for whom HTTP is served.
 #[derive(Clone)]
@@ -107,11 +108,12 @@ pub fn bind(options: Options) -> Result<Bound, ServeError> {
 }
 
 impl Bound {
-    /// Serves `node`, on a thread of its own, from when this returns.
+    /// Serves a node, on a thread of its own, from when this returns. Until the node is there, which may have to
+    /// wait for others, it says so.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn serve(self, node: NodeHandle) -> Result<Server, ServeError> {
+    pub fn serve(self, node: Arc<OnceLock<NodeHandle>>) -> Result<Server, ServeError> {
         let Bound { listener, local, guard } = self;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
@@ -122,7 +124,7 @@ impl Bound {
                     Ok(listener) => listener,
                     Err(error) => return tracing::error!(%error, "HTTP is not served"),
                 };
-                let app = app(node, guard);
+                let app = until_ready(node, guard);
                 tokio::select! {
                     biased;
                     _ = stopped => {}
@@ -140,6 +142,36 @@ impl Bound {
     }
 }
 
+/// What is served while the node starts, and the node from when it is there.
+fn until_ready(node: Arc<OnceLock<NodeHandle>>, rule: Arc<Guard>) -> Router {
+    let ready: Arc<OnceLock<Router>> = Arc::default();
+    let answer = move |request: Request| {
+        let (node, rule, ready) = (node.clone(), rule.clone(), ready.clone());
+        async move {
+            match node.get() {
+                Some(node) => {
+                    let app = ready.get_or_init(|| app(node.clone(), rule)).clone();
+                    app.oneshot(request).await.into_response()
+                }
+                None => starting(request.uri().path()),
+            }
+        }
+    };
+    Router::new().fallback(answer)
+}
+
+fn starting(path: &str) -> Response {
+    match path {
+        "/livez" => "ok\n".into_response(),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {STARTING}\n")).into_response(),
+        _ => Problem::unavailable(STARTING).into_response(),
+    }
+}
+
+/// Nothing else can keep a node from starting for long.
+const STARTING: &str =
+    "the node starts; it waits until a majority of the cluster's voters is there, or until it is let in";
+
 fn app(node: NodeHandle, rule: Arc<Guard>) -> Router {
     let guarded = Router::new()
         .route("/v1/apply", post(resources::apply))
@@ -147,8 +179,11 @@ fn app(node: NodeHandle, rule: Arc<Guard>) -> Router {
         .route("/v1/calls/{id}", get(live::call_by_id).delete(live::hang_up))
         .route("/v1/cdrs", get(live::cdrs))
         .route("/v1/cdrs/{id}", get(live::cdr_by_id))
-        .route("/v1/nodes", get(live::nodes))
-        .route("/v1/nodes/{name}", get(live::node_by_name))
+        .route("/v1/status", get(members::status))
+        .route("/v1/nodes", get(members::nodes).post(members::join))
+        .route("/v1/nodes/{name}", get(members::node_by_name).delete(members::remove))
+        .route("/v1/nodes/{name}/drain", post(members::drain))
+        .route("/v1/nodes/{name}/resume", post(members::resume))
         .route("/v1/homes", get(live::homes))
         .route("/v1/homes/{name}", get(live::home_by_name))
         .route("/v1/{kind}", get(resources::list))

@@ -1,7 +1,7 @@
 //! The paths of the contract, asked over a socket of a node that runs.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::{Options, ServeError};
 use call::NodeId;
@@ -49,7 +49,7 @@ impl Bench {
         let world = World::system(clock, Arc::new(disk), Arc::new(relay));
         let listen = vec![(Transport::Udp, "127.0.0.1:0".parse().expect("literal"))];
         let node = Node::start(world, NodeConfig::new(NodeId(1), "a", listen)).await.expect("a node");
-        let server = bound.serve(node).expect("a thread");
+        let server = bound.serve(Arc::new(OnceLock::from(node))).expect("a thread");
         Bench { at: server.local(), token, _server: server, _directory: directory }
     }
 

@@ -105,6 +105,14 @@ pub enum Command {
     Load(LoadCommand),
     /// Start a node here, place calls with audio through it, and print what came of them
     Demo(DemoCommand),
+    /// The cluster's members: how they are, who comes, rests and goes
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  banyan node status\n  banyan node join 4@192.0.2.4:7000\n  banyan node drain 2\n  \
+        banyan node resume 2\n  banyan node remove 2\n\nAny node takes the order (--endpoint). Exit codes: 0 done, \
+        1 no, 2 bad usage, 3 not reachable or no quorum."
+    )]
+    Node(NodeCommand),
     /// Node files
     #[command(subcommand, after_help = "Example:\n  banyan config init > node.toml")]
     Config(ConfigCommand),
@@ -116,8 +124,6 @@ pub enum Command {
     },
     #[command(hide = true)]
     Trace(Unbuilt),
-    #[command(hide = true)]
-    Node(Unbuilt),
     #[command(hide = true)]
     Backup(Unbuilt),
     #[command(hide = true)]
@@ -197,6 +203,65 @@ pub enum CallCommand {
     Hangup {
         /// The call's id
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Print whether the cluster decides, who leads, and how each node is
+    #[command(after_help = "Examples:\n  banyan node status\n  banyan node status 2 -o json\n\n\
+        Exit 1 where no majority of the voters can be reached. LAG is in log entries, COMMIT in milliseconds.")]
+    Status {
+        /// A node's id or name; all if left out
+        #[arg(value_name = "NODE")]
+        node: Option<String>,
+        /// Output format
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Let a node in: its process must run, with the cluster's secret_file and no peers
+    #[command(
+        after_help = "Example:\n  banyan server --config node-4.toml &   # [cluster] listen, secret_file, no peers\n  \
+        banyan node join 4@192.0.2.4:7000\n\nIt learns the log, then votes if fewer than five nodes do, and takes its \
+        share of the homes."
+    )]
+    Join {
+        /// Its id and its [cluster] listen address
+        #[arg(value_name = "ID@ADDR:PORT")]
+        node: String,
+    },
+    /// Move a node's homes and calls to others, and let it take none until `resume`
+    #[command(
+        after_help = "Example:\n  banyan node drain 2 && systemctl restart banyan && banyan node resume 2\n\n\
+        Nobody on the telephone notices. Waits until the node holds no floating home and no call."
+    )]
+    Drain {
+        /// Its id or name
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// How long to wait, in seconds; 0: not at all
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout: u64,
+    },
+    /// Let a drained node take homes and calls again
+    #[command(after_help = "Example:\n  banyan node resume 2")]
+    Resume {
+        /// Its id or name
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
+    /// Take a node out of the cluster for good: drained, or dead with --force
+    #[command(
+        after_help = "Examples:\n  banyan node drain 2 && banyan node remove 2\n  banyan node remove 3 --force   \
+        # its machine burnt down\n\nIts process ends, if it runs. Nothing of it is left behind."
+    )]
+    Remove {
+        /// Its id or name
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// The node is dead and never comes back
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -41,6 +41,11 @@ impl Client {
         }
     }
 
+    /// POST of an order that says all by its path.
+    pub fn order(&self, path: &str) -> Result<Value> {
+        self.post(path, "application/json", b"{}")
+    }
+
     /// POST of a file.
     pub fn post(&self, path: &str, kind: &str, body: &[u8]) -> Result<Value> {
         let request = self.agent.post(format!("{}{path}", self.endpoint)).content_type(kind);

@@ -11,6 +11,7 @@ mod explain;
 mod failure;
 mod guard;
 mod load;
+mod members;
 mod output;
 mod resources;
 mod server;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Result {
         Command::Delete { kind, name } => resources::delete(&client(), &kind, &name),
         Command::Calls { watch, output } => calls::calls(&client(), watch, output),
         Command::Call(command) => calls::call(&client(), &command),
+        Command::Node(command) => members::run(&client(), &command),
         Command::Explain(args) => explain::explain(&args),
         Command::Load(command) => load::run(&command),
         Command::Demo(command) => demo::run(&command),
@@ -65,7 +67,6 @@ fn run(cli: Cli) -> Result {
             Ok(())
         }
         Command::Trace(_) => unbuilt("trace"),
-        Command::Node(_) => unbuilt("node"),
         Command::Backup(_) => unbuilt("backup"),
         Command::Restore(_) => unbuilt("restore"),
         Command::Doctor(_) => unbuilt("doctor"),

@@ -216,7 +216,7 @@ struct Kind {
     columns: &'static [Column],
 }
 
-const fn column(title: &'static str, path: &'static str) -> Column {
+pub const fn column(title: &'static str, path: &'static str) -> Column {
     Column { title, path }
 }
 
@@ -294,8 +294,10 @@ const KINDS: &[Kind] = &[
             column("ID", "id"),
             column("NAME", "name"),
             column("STATE", "state"),
-            column("LEADER", "leader"),
+            column("ROLE", "role"),
+            column("HOMES", "homes"),
             column("CALLS", "calls"),
+            column("ADDRESS", "cluster_address"),
             column("INCARNATION", "incarnation"),
         ],
     },

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cluster::FloatingHome;
@@ -67,14 +68,18 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
         _ => None,
     };
     world.addresses = keeper.clone().map(|keeper| keeper as Arc<dyn env::Addresses>);
-    let node = Node::start(world, config).await.map_err(|error| Failure::No(error.to_string()))?;
-    let http = match http.serve(node.clone()) {
-        Ok(http) => http,
-        Err(error) => {
-            node.stop().await;
-            return Err(Failure::No(error.to_string()));
+    // Asked while the node waits for the others, it says so.
+    let seat = Arc::new(OnceLock::new());
+    let http = http.serve(seat.clone()).map_err(|error| Failure::No(error.to_string()))?;
+    let node = tokio::select! {
+        biased;
+        () = signals.stop() => {
+            tracing::info!("stopped before it was part of the cluster");
+            return Ok(());
         }
+        started = Node::start(world, config) => started.map_err(|error| Failure::No(error.to_string()))?,
     };
+    let _ = seat.set(node.clone());
     if let (Some(keeper), Some(key)) = (keeper, key.as_ref()) {
         tokio::spawn(keeper.outlive(node.clone(), key.guards()));
         guards.map(|listener| tokio::spawn(guard::hear(listener, key.guards(), node.clone())));
@@ -96,6 +101,10 @@ async fn serve(node: &NodeHandle, signals: &mut Signals, drain: Duration) -> Res
         biased;
         () = signals.stop() => {}
         why = node.cluster().failed() => return Err(Failure::No(why)),
+        () = node.removed() => {
+            tracing::info!("removed from the cluster; its directory can be deleted");
+            return Ok(());
+        }
     }
     tracing::info!(calls = node.calls(), "draining: no new calls; a second signal stops at once");
     tokio::select! {
@@ -243,6 +252,14 @@ fn cluster_key(file: &NodeFile) -> Result<Option<ClusterKey>> {
         Failure::No(format!("cluster.secret_file {}: {error}", path.display()))
     };
     let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode()).unwrap_or_default();
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            "cluster.secret_file {0} can be read by others (mode {1:o}): whoever has it can join; `chmod 600 {0}`",
+            path.display(),
+            mode & 0o777
+        );
+    }
     let key = ClusterKey::parse(&bytes).map_err(|error| failed(&error))?;
     if key.is_short() {
         tracing::warn!("cluster.secret_file is short: make one with `openssl rand -hex 32`");
@@ -258,7 +275,14 @@ fn cluster(file: &NodeFile, key: Option<&ClusterKey>) -> Result<Option<ClusterCo
         let at = found.next().ok_or_else(|| failed("it has no address".to_owned()))?;
         Ok(env::Peer { node: peer.id, at })
     };
-    let peers = cluster.peers.iter().map(find).collect::<Result<_>>()?;
+    let peers: Vec<env::Peer> = cluster.peers.iter().map(find).collect::<Result<_>>()?;
+    if peers.is_empty() {
+        let (node, at) = (file.node.id, cluster.listen);
+        tracing::info!(
+            "cluster.peers is empty: unless this node is a member already, it waits for \
+             `banyan node join {node}@{at}`, asked of any member"
+        );
+    }
     let secret = call::Secret::new(key.tags());
     Ok(Some(ClusterConfig { peers, detect: cluster.detect, secret }))
 }
@@ -271,6 +295,7 @@ fn links(file: &NodeFile, key: Option<ClusterKey>) -> Result<Option<Arc<dyn env:
         listen: cluster.listen,
         identity: Identity::Key(key),
         detect: cluster.detect,
+        waits: cluster.peers.is_empty(),
     };
     let mut seed = [0; 32];
     env::Entropy::fill(&SystemEntropy, &mut seed);

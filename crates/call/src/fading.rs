@@ -175,6 +175,7 @@ impl Call {
 
     /// ACK and BYE for a 2xx that lost (RFC 3261 §13.2.2.4).
     fn dismiss(&mut self, now: Instant, sent: &InviteSent<'_>, response: &Message<'_>, flow: Flow) {
+        let flow = self.flow_here(flow).unwrap_or(flow);
         let Ok(mut lost) = Dialog::from_response(sent, response, dialog::Settings::default()) else { return };
         let ack = self.write_ack((lost.state(), flow), sent.cseq, &[]);
         self.send(flow, ack);

@@ -1,5 +1,5 @@
 //! Random courses: peers that keep the rules, a network that loses, repeats and reorders, commits that come late,
-//! and successors that know the record alone (reliability.md I-8 to I-16, I-28, I-41).
+//! and successors that know the record alone (reliability.md I-8 to I-16, I-28, I-41), in the same home or in another.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // What fails here fails a test.
 
@@ -7,6 +7,7 @@ mod ladder;
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ struct Sim {
     waiting_since: Option<Instant>,
     /// The caller's refusal went out before its commit, which was overdue.
     told_early: bool,
-    /// The highest CSeq that we sent on a leg, and the branch and method that it had.
-    numbers: BTreeMap<String, (u32, String)>,
+    /// The highest CSeq that we sent on a leg, and the branches and methods of all requests there.
+    numbers: BTreeMap<String, (u32, BTreeSet<String>)>,
     /// The final answers of this process, by Via and CSeq of what they answer.
     finals: BTreeMap<String, u16>,
     /// Final answers of callees that this process heard: they are owed an ACK. By Call-ID and tag.
@@ -51,6 +52,10 @@ struct Sim {
     /// Forks that lost, by Call-ID and tag, whose BYE may have died with the node that knew of them.
     excused: BTreeSet<(String, &'static str)>,
     takeovers: usize,
+    /// How often the call came into another home.
+    moves: usize,
+    /// What goes to a lost home comes through: its node is back and passes it on.
+    returned: bool,
     story: Vec<String>,
 }
 
@@ -74,6 +79,8 @@ impl Sim {
             orphaned: false,
             excused: BTreeSet::new(),
             takeovers: 0,
+            moves: 0,
+            returned: false,
             story: Vec::new(),
         };
         sim.collect();
@@ -121,6 +128,8 @@ impl Sim {
 
     /// What may never be said too early, or twice.
     fn check(&mut self, sent: &Sent) {
+        let (_, home) = self.w.context.addresses[0];
+        assert!(sent.from == home || self.returned, "a word from a lost home: {}", sent.text);
         let cseq = sent.get("CSeq");
         let (number, method) = cseq.split_once(' ').expect("two parts");
         let number: u32 = number.parse().expect("a number");
@@ -138,14 +147,11 @@ impl Sim {
             return;
         }
         let leg = format!("{} {tag}", sent.get("Call-ID"));
-        let branch = format!("{} {method}", sent.get("Via"));
-        if let Some((last, same)) = self.numbers.get(&leg) {
-            assert!(number > *last || branch == *same, "CSeq {number} after {last}: {}", sent.text);
-        }
-        let highest = self.numbers.entry(leg).or_insert((number, branch.clone()));
-        if number >= highest.0 {
-            *highest = (number, branch);
-        }
+        let branch = format!("{} {method}", sent.get("Via").split_once(';').expect("a branch").1);
+        let (highest, known) = self.numbers.entry(leg).or_default();
+        assert!(number > *highest || known.contains(&branch), "CSeq {number} after {highest}: {}", sent.text);
+        *highest = number.max(*highest);
+        known.insert(branch);
     }
 
     fn check_ack(&self, sent: &Sent, number: u32, tag: String) {
@@ -157,6 +163,8 @@ impl Sim {
         // Of a 2xx to the INVITE: the answer is committed, or what makes it worthless is.
         let winner = is_winner(&self.winner, &sent.get("Call-ID"), &tag);
         let settled = self.count("Confirm") > 0 || self.count("End") > 0 || self.count("Attempt") > 0;
+        // In another home an attempt that nobody answered is worth nothing any more.
+        let settled = settled || self.moves > 0;
         assert!(settled, "ACK before the commit: {}", sent.text);
         assert!(!winner || self.count("Confirm") > 0, "the winner's ACK before its commit");
     }
@@ -202,7 +210,14 @@ impl Sim {
 
     fn deliver_to_us(&mut self, index: usize) {
         let Some((from, text)) = self.to_us.remove(index) else { return };
-        self.story.push(format!("{from} > {} {}", first_line(&text), line_of(&text, "CSeq")));
+        let to = destination(&text);
+        let (_, home) = self.w.context.addresses[0];
+        let lost = to != home && !self.returned;
+        let fate = if lost { " (lost)" } else { "" };
+        self.story.push(format!("{from} > {to} {} {}{fate}", first_line(&text), line_of(&text, "CSeq")));
+        if lost {
+            return;
+        }
         if self.w.ended {
             return self.answer_without_call(&from, &text);
         }
@@ -220,7 +235,7 @@ impl Sim {
                 self.heard.insert((call_id, tag));
             }
         }
-        self.w.receive(&from, &text);
+        self.w.receive_by(&to.to_string(), &from, &text);
         self.collect();
     }
 
@@ -270,7 +285,7 @@ impl Sim {
         }
     }
 
-    fn take_over(&mut self, first: usize) {
+    fn take_over(&mut self, first: usize, home: Option<&str>) {
         if self.w.record.is_none() || self.w.ended || self.takeovers >= 3 {
             return;
         }
@@ -278,7 +293,7 @@ impl Sim {
         let end = self.w.proposed.iter().position(|command| name_of(command) == "End");
         self.orphaned |= end.is_some();
         let applied = first.min(end.unwrap_or(self.w.proposed.len()));
-        self.story.push(format!("take over after {applied}"));
+        self.story.push(format!("take over after {applied} {home:?}"));
         self.takeovers += 1;
         for (call_id, callee) in &self.callees {
             for tag in callee.forks.keys().filter(|tag| !is_winner(&self.winner, call_id, tag)) {
@@ -289,8 +304,28 @@ impl Sim {
         self.heard.clear();
         self.proposed_at.clear();
         self.waiting_since = None;
-        self.w.take_over_after(applied);
+        match home {
+            Some(home) => {
+                self.moves += 1;
+                // Each home has ports of its own.
+                self.w.ports = HomePorts { first: 10_000 + 100 * self.moves as u16, keeps: false };
+                self.w.adopt_after(applied, home);
+            }
+            None => self.w.take_over_after(applied),
+        }
         self.collect();
+    }
+
+    /// The call's home is lost.
+    fn move_away(&mut self, which: u8) {
+        let (_, home) = self.w.context.addresses[0];
+        let away = if home == OURS.parse().unwrap() { ELSEWHERE } else { OURS };
+        let moves = self.moves;
+        let back = std::mem::replace(&mut self.returned, which & 0x80 != 0);
+        self.take_over(usize::from(which % 4), Some(away));
+        if self.moves == moves {
+            self.returned = back; // There was nothing to move.
+        }
     }
 
     fn tick(&mut self, half_seconds: u64) {
@@ -324,7 +359,8 @@ impl Sim {
                 self.to_peers.extend(twice);
             }
             15..=18 => self.commit(),
-            19 => self.take_over(usize::from(which % 4)),
+            19 => self.take_over(usize::from(which % 4), None),
+            30 => self.move_away(which),
             20 => self.tick(u64::from(which % 12)),
             21..=24 => self.callee_answers(which),
             25 => self.caller_acts(which),
@@ -393,6 +429,29 @@ impl Sim {
         self.say(&from, text);
     }
 
+    fn winner_hangs_up(&mut self) {
+        let Some((call_id, winner)) = self.winner.clone() else { return };
+        let Some(callee) = self.callees.get_mut(&call_id) else { return };
+        let tag = TAGS.into_iter().find(|tag| **tag == winner);
+        let (from, bye) = (callee.address(), tag.and_then(|tag| callee.ask(tag, "BYE", false)));
+        self.say(&from, bye);
+    }
+
+    /// A call that is up.
+    fn connected() -> Sim {
+        let mut sim = Sim::new();
+        for round in 0..12 {
+            sim.deliver_to_us(0);
+            sim.deliver_to_peer(0);
+            sim.commit();
+            if round == 4 {
+                sim.callee_answers(4);
+            }
+        }
+        assert_eq!(sim.caller.phase, Phase::Up);
+        sim
+    }
+
     // The dust settles.
 
     /// No more faults and no more wishes: everything is delivered and committed, time passes.
@@ -412,7 +471,7 @@ impl Sim {
             }
             self.tick(1);
         }
-        if !tired.contains(&true) {
+        if !tired.contains(&true) && self.moves == 0 {
             self.check_acknowledged();
         }
     }
@@ -473,18 +532,33 @@ fn first_line(text: &str) -> &str {
     text.split("\r\n").next().unwrap_or_default()
 }
 
+/// Where a peer's message goes: a response by its Via, a request by its URI.
+fn destination(text: &str) -> SocketAddr {
+    let words = if text.starts_with("SIP/2.0") {
+        line_of(text, "Via").split([' ', ';']).nth(2)
+    } else {
+        first_line(text).split(' ').nth(1).and_then(|uri| uri.rsplit(['@']).next())
+    };
+    let host = words.unwrap_or_default().trim_start_matches("sip:");
+    host.parse().or_else(|_| format!("{host}:5060").parse()).expect("an address")
+}
+
 fn line_of<'a>(text: &'a str, name: &str) -> &'a str {
     text.split("\r\n").find(|line| line.starts_with(name)).unwrap_or_default()
 }
 
-/// Plays a course, lets the dust settle, and has the caller hang up.
+/// Plays a course, lets the dust settle, and has the caller or the callee hang up.
 fn play(sim: &mut Sim, steps: &[Step]) {
     steps.iter().for_each(|step| sim.step(*step));
     sim.settle();
     sim.check_settled();
     if !sim.w.ended && sim.caller.phase == Phase::Up {
-        let bye = sim.caller.ask("BYE", "");
-        sim.say(CALLER, bye);
+        if steps.len() % 2 == 0 {
+            let bye = sim.caller.ask("BYE", "");
+            sim.say(CALLER, bye);
+        } else {
+            sim.winner_hangs_up();
+        }
         sim.settle();
         assert!(sim.w.ended, "a BYE ends the call");
         sim.check_settled();
@@ -498,18 +572,29 @@ fn courses() -> u32 {
 
 #[test]
 fn whatever_happens_the_rules_hold_and_the_dust_settles() {
+    run(30, Sim::new);
+}
+
+#[test]
+fn whatever_happens_to_a_call_that_changes_homes_the_rules_hold_and_the_dust_settles() {
+    run(31, Sim::new);
+    run(31, Sim::connected);
+}
+
+/// Runs courses of these kinds of steps, from such a beginning.
+fn run(kinds: u8, begin: fn() -> Sim) {
     let config =
         Config { cases: courses(), failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let steps = proptest::collection::vec((0u8..30, any::<u8>()), 10..160);
+    let steps = proptest::collection::vec((0u8..kinds, any::<u8>()), 10..160);
     let outcome = runner.run(&steps, |steps| {
-        play(&mut Sim::new(), &steps);
+        play(&mut begin(), &steps);
         Ok(())
     });
     if let Err(TestError::Fail(_, steps)) = outcome {
         // The shortest course that fails, told.
-        let mut sim = Sim::new();
+        let mut sim = begin();
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| play(&mut sim, &steps)));
         panic!("{steps:?}\n{}", sim.story.join("\n"));
     }
@@ -520,19 +605,24 @@ fn the_courses_reach_every_kind_of_change() {
     // Faults must bite: what is never reached is never tested.
     let config = Config { failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
-    let steps = proptest::collection::vec((0u8..30, any::<u8>()), 10..160);
-    let (mut seen, mut takeovers, mut told_early) = (BTreeSet::new(), 0, 0);
-    for _ in 0..150 {
+    let steps = proptest::collection::vec((0u8..31, any::<u8>()), 10..160);
+    let (mut seen, mut takeovers, mut told_early, mut rehomed) = (BTreeSet::new(), 0, 0, 0);
+    for course in 0..150 {
         let tree = steps.new_tree(&mut runner).expect("a course");
-        let mut sim = Sim::new();
+        let mut sim = if course % 3 == 0 { Sim::connected() } else { Sim::new() };
         tree.current().iter().for_each(|step| sim.step(*step));
         seen.extend(sim.w.committed.iter().copied());
-        takeovers += sim.takeovers;
+        takeovers += sim.takeovers - sim.moves;
+        sim.settle();
+        rehomed += sim.w.events.iter().filter(|event| **event == call::Event::Rehomed).count();
         told_early += usize::from(sim.told_early);
     }
-    for change in ["Admit", "Attempt", "Progress", "Cancel", "Confirm", "Acked", "Update", "Advance", "End"] {
+    let all =
+        ["Admit", "Attempt", "Progress", "Cancel", "Confirm", "Acked", "Update", "Advance", "End", "Rehome"];
+    for change in all {
         assert!(seen.contains(change), "no course commits {change}");
     }
+    assert!(rehomed > 10, "{rehomed} calls whose peers know their new home");
     assert!(takeovers > 30, "{takeovers} takeovers");
-    assert!(told_early > 10, "{told_early} callers that were told before the commit");
+    assert!(told_early > 5, "{told_early} callers that were told before the commit");
 }

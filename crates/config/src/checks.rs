@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use ipnet::IpNet;
-use trunk::settings::{Access, AuthMethod, PortRange};
+use trunk::settings::{Access, AuthMethod, PortRange, Reinvite};
 use trunk::{Kind, Resource, TargetSpec, Transport};
 
 use crate::cluster;
@@ -110,10 +110,12 @@ pub(crate) fn resources(loaded: &Loaded, problems: &mut Problems<'_>) {
                     deliveries(item, &trunk.settings.delivery.targets, trunk.accounts.len(), problems);
                 }
                 media_ports(item, trunk.settings.media.ports, loaded, problems);
+                stays_put(item, trunk.settings.media.reinvite, loaded, problems);
             }
             Resource::Gateway(gateway) => {
                 peak(item, problems);
                 media_ports(item, gateway.settings.media.ports, loaded, problems);
+                stays_put(item, gateway.settings.media.reinvite, loaded, problems);
                 if gateway.targets.is_empty() && item.node.key_span_at(&["targets"]).is_some() {
                     let span = item.node.span_at(&["targets"], None);
                     problems.error(item.file, &span, "a gateway without a target".to_owned(), None);
@@ -197,6 +199,19 @@ fn media_ports(item: &Item, ports: Option<PortRange>, loaded: &Loaded, problems:
             }
         }
     }
+}
+
+/// A party that may not be told when a call moves wants homes that move with their calls.
+fn stays_put(item: &Item, reinvite: Reinvite, loaded: &Loaded, problems: &mut Problems<'_>) {
+    let fixed = loaded.nodes.iter().find(|(_, node, _)| node.cluster.is_some() && node.homes.is_empty());
+    let (Some((_, node, _)), Reinvite::Never) = (fixed, reinvite) else { return };
+    let path = ["media", "reinvite"];
+    let given = item.node.key_span_at(&path).is_some();
+    let span = if given { item.node.span_at(&path, None) } else { item.name_span() };
+    let id = node.node.id;
+    let message = format!("its calls can't leave node {id} without a re-INVITE, which `never` forbids");
+    let hint = "add a [[home]] that floats to the node files, or say `failover`".to_owned();
+    problems.warning(item.file, &span, message, Some(hint));
 }
 
 /// Trunks and gateways that one address identifies alike.

@@ -336,6 +336,28 @@ fn trunks_that_an_address_cannot_tell_apart_are_warned_of() {
     says(&two(", auth = [\"prefix\"], tech_prefix = \"12345678\""), &[]);
 }
 
+/// A party that forbids re-INVITEs asks for a floating home; the twins have one, or allow it, or have one node.
+#[test]
+fn re_invites_forbidden_where_only_they_can_move_a_call_are_warned_of() {
+    let cluster = "[cluster]\nsecret_file = \"k\"\npeers = [\"1@a:7000\", \"2@b:7000\", \"3@c:7000\"]\n";
+    let home = "[[home]]\nname = \"h\"\naddress = \"192.0.2.10/32\"\n";
+    let set = |cluster: &str, home: &str, reinvite: &str| {
+        let node = format!("[node]\nid = 1\n{cluster}{home}");
+        let trunk = format!("[[trunk]]\nname = \"x\"\n[trunk.media]\nreinvite = \"{reinvite}\"\n");
+        let files =
+            [Source { path: "n.toml".into(), text: node }, Source { path: "r.toml".into(), text: trunk }];
+        check(&files).problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        set(cluster, "", "never"),
+        ["r.toml:4:12: warning: its calls can't leave node 1 without a re-INVITE, which `never` forbids \
+          (add a [[home]] that floats to the node files, or say `failover`)"]
+    );
+    assert_eq!(set(cluster, "", "failover"), Vec::<String>::new());
+    assert_eq!(set(cluster, home, "never"), Vec::<String>::new());
+    assert_eq!(set("", "", "never"), Vec::<String>::new());
+}
+
 /// FL12, EX12: a trunk's ports lie within the node's; the twin's do.
 #[test]
 fn fl12_ports_outside_the_nodes_are_refused() {

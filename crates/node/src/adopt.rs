@@ -137,7 +137,7 @@ impl Shared {
         addresses.iter().for_each(|(_, at)| self.outbox.remove(*at));
         self.streams.close_where(|local| addresses.iter().any(|(_, at)| *at == local));
         let calls = lock(&self.calls).of_home(id);
-        tracing::warn!(home = %home.name, calls = calls.len(), "the home is another node's now");
+        tracing::info!(home = %home.name, calls = calls.len(), "the home is this node's no more");
         for call in calls {
             self.abandon(call);
         }

@@ -48,7 +48,7 @@ pub struct NodeConfig {
 /// What a node of several is told.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
-    /// Those that found the cluster, this node among them.
+    /// Those that found the cluster, this node among them; none: it waits until it is let into one.
     pub peers: Vec<env::Peer>,
     /// After how long a silent node counts as dead.
     pub detect: Duration,

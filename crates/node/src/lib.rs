@@ -19,12 +19,14 @@ mod forward;
 mod gate;
 mod home;
 mod invite;
+mod members;
 mod metrics;
 mod node;
 mod ports;
 pub mod relay;
 mod remains;
 mod replica;
+mod report;
 mod shared;
 mod stateless;
 mod switch;
@@ -35,8 +37,10 @@ pub mod world;
 
 pub use clock::SystemClock;
 pub use config::{ClusterConfig, HomeConfig, NodeConfig};
+pub use members::{Load, MemberError};
 pub use metrics::{Drop, Metrics};
 pub use node::{Node, NodeHandle, StartError};
+pub use report::{Report, Reports};
 pub use world::World;
 
 use std::net::SocketAddr;

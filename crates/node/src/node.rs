@@ -90,6 +90,8 @@ const TICK: Duration = Duration::from_millis(50);
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// How often a draining node looks whether its calls have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// How long homes may take to move.
+const MOVE_MAX: Duration = Duration::from_secs(10);
 /// How long calls get to say goodbye when they are hung up by a drain.
 const GOODBYE: Duration = Duration::from_secs(4);
 
@@ -142,11 +144,7 @@ impl Node {
 impl NodeHandle {
     /// Whether new calls are taken.
     pub fn is_ready(&self) -> bool {
-        let shared = &self.shared;
-        shared.ready.load(Ordering::Relaxed)
-            && !shared.draining.load(Ordering::Relaxed)
-            && shared.writable.load(Ordering::Relaxed)
-            && shared.cluster.cluster().may_speak()
+        self.shared.is_ready()
     }
 
     /// Why new calls are not taken.
@@ -154,6 +152,9 @@ impl NodeHandle {
         let shared = &self.shared;
         if shared.draining.load(Ordering::Relaxed) {
             return "the node drains";
+        }
+        if shared.drained.load(Ordering::Relaxed) {
+            return "the node is drained: `banyan node resume` lets it take calls again";
         }
         match shared.cluster.cluster().health() {
             Health::DiskFull => "the disk is full",
@@ -186,9 +187,9 @@ impl NodeHandle {
         self.shared.calls()
     }
 
-    /// Ends a call; false if this node does not carry it.
-    pub fn hang_up(&self, call: CallId, reason: &'static str) -> bool {
-        self.shared.tell(call, Msg::input(Input::Hangup(reason)))
+    /// An operator ends a call, whichever node carries it; false if none does, or it can't be reached.
+    pub fn hang_up(&self, call: CallId) -> bool {
+        self.shared.hang_up_anywhere(call)
     }
 
     /// All figures, in Prometheus' text format.
@@ -205,15 +206,20 @@ impl NodeHandle {
     pub async fn drain(&self, limit: Duration) {
         let shared = &self.shared;
         // Homes first, with their calls: until each has moved, it takes new calls too.
-        shared.cluster.drain().await;
-        while shared.cluster.to_yield().is_some() && shared.share_homes().await {}
+        let moved = async {
+            shared.cluster.drain().await;
+            while shared.cluster.to_yield().is_some() && shared.share_homes().await {}
+        };
+        if self.within(MOVE_MAX, moved).await.is_none() {
+            tracing::warn!("the homes could not be moved; is there a majority of the nodes?");
+        }
         shared.draining.store(true, Ordering::Relaxed);
         if self.wait_for_calls(limit).await {
             return;
         }
         tracing::warn!(calls = shared.calls(), "drain: ending the calls that are left");
         for call in shared.call_ids() {
-            self.hang_up(call, "node drains");
+            shared.tell(call, Msg::input(Input::Hangup("node drains")));
         }
         self.wait_for_calls(GOODBYE).await;
     }
@@ -222,6 +228,7 @@ impl NodeHandle {
     pub async fn stop(&self) {
         self.shared.ready.store(false, Ordering::Relaxed);
         self.shared.outbox.flush();
+        self.shared.farewell().await;
         self.shared.cluster.cluster().close().await;
         self.shared.streams.close();
         self.root.stop(None);
@@ -250,6 +257,7 @@ impl NodeHandle {
         let (clock, sleeper) = (self.shared.world.clock.clone(), self.shared.world.spawn.clone());
         spawn.spawn("timers", Box::pin(self.shared.wheel.clone().run(clock, sleeper, fire)));
         spawn.spawn("tick", Box::pin(tick(self.shared.clone())));
+        spawn.spawn("report", Box::pin(self.shared.clone().report()));
         spawn.spawn("housekeeping", Box::pin(housekeeping(self.shared.clone())));
         let streams = self.shared.streams.clone();
         spawn.spawn("tcp sweep", Box::pin(async move { streams.sweep().await }));
@@ -274,6 +282,7 @@ async fn housekeeping(shared: Arc<Shared>) {
         shared.world.spawn.sleep_until(shared.world.clock.now() + HOUSEKEEPING).await;
         shared.expire_afterlife();
         shared.share_homes().await;
+        shared.drained.store(shared.cluster.is_drained(), Ordering::Relaxed);
         let writable = shared.cluster.is_writable();
         if shared.writable.swap(writable, Ordering::Relaxed) != writable {
             tracing::warn!(writable, health = ?shared.cluster.cluster().health(), "readiness changes");

@@ -14,7 +14,7 @@ use machine::Rng;
 use trunk::{Name, Resources};
 
 use crate::shared::Shared;
-use crate::{NodeConfig, StartError, World};
+use crate::{NodeConfig, StartError, World, lock};
 
 /// This node's membership.
 pub(crate) struct Replica {
@@ -49,6 +49,7 @@ impl Replica {
         settings.floating.clone_from(&config.floating);
         if let Some(cluster) = &config.cluster {
             settings.peers.clone_from(&cluster.peers);
+            settings.joins = cluster.peers.is_empty();
             settings.detect = cluster.detect;
         }
         let seams = Seams {
@@ -146,8 +147,9 @@ impl Replica {
 
     /// The floating home that another node should have, and its epoch.
     pub(crate) fn to_yield(&self) -> Option<(HomeId, Epoch)> {
+        let now = self.cluster.time();
         self.cluster.read(|state| {
-            let id = state.next_yield(self.cluster.node(), state.time())?;
+            let id = state.next_yield(self.cluster.node(), now)?;
             let home = state.home(id).filter(|home| home.floating().is_some())?;
             Some((id, home.epoch))
         })
@@ -172,6 +174,25 @@ impl Replica {
     /// Sends a frame to another node. What is lost is sent again by the peer that wrote it.
     pub(crate) fn forward(&self, to: NodeId, bytes: Vec<u8>) -> bool {
         self.cluster.send(to, Purpose::Forward, bytes)
+    }
+
+    /// Sends another node a question, or something to know.
+    pub(crate) fn ask(&self, node: NodeId, bytes: Vec<u8>) -> bool {
+        self.cluster.send(node, Purpose::Query, bytes)
+    }
+
+    /// Whether this node is one of the cluster.
+    pub(crate) fn is_known(&self) -> bool {
+        self.cluster.read(|state| state.node(self.cluster.node()).is_some())
+    }
+
+    /// Whether an operator has drained this node, and it has no floating home any more.
+    pub(crate) fn is_drained(&self) -> bool {
+        let node = self.cluster.node();
+        self.cluster.read(|state| {
+            let drained = state.node(node).is_some_and(|it| it.drained == Some(DrainedUntil::Resume));
+            drained && !state.homes().any(|(_, home)| home.holder == Some(node) && home.floating().is_some())
+        })
     }
 
     /// The resources.
@@ -218,6 +239,10 @@ impl Applied for Ear {
                 Delta::Resources(resources) => shared.set_resources(resources),
                 Delta::HomeMoved { .. } => shared.homes_moved.notify_one(),
                 Delta::Adopted { record, .. } => shared.adopt(record),
+                Delta::Removed(node) if *node == shared.cluster.cluster().node() => {
+                    shared.removed.notify_one();
+                }
+                Delta::Removed(node) => lock(&shared.reports).forget(*node),
                 _ => {}
             }
         }
@@ -248,7 +273,11 @@ impl FrameSink for Ear {
         }
     }
 
-    fn asked(&self, _: NodeId, _: Vec<u8>) {}
+    fn asked(&self, from: NodeId, bytes: Vec<u8>) {
+        if let Some(shared) = self.shared() {
+            shared.asked(from, &bytes);
+        }
+    }
 }
 
 /// The key of tags and branches; drawn at the first start.

@@ -26,6 +26,7 @@ use crate::home::{Home, Homes};
 use crate::metrics::{Metrics, add, sub};
 use crate::remains::Afterlife;
 use crate::replica::Replica;
+use crate::report::Desk;
 use crate::wheel::Wheel;
 use crate::{NodeConfig, World, lock};
 
@@ -44,6 +45,14 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) ready: AtomicBool,
     pub(crate) writable: AtomicBool,
+    /// Whether an operator has drained this node, and its homes have moved.
+    pub(crate) drained: AtomicBool,
+    /// Whether it has said that it stops.
+    pub(crate) departed: AtomicBool,
+    /// Told when an operator has removed it.
+    pub(crate) removed: Notify,
+    /// What the nodes say of themselves.
+    pub(crate) reports: Mutex<Desk>,
     /// Whether media is silent, for want of a lease.
     muted: AtomicBool,
     pub(crate) secret: Secret,
@@ -104,6 +113,10 @@ impl Shared {
             draining: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             writable: AtomicBool::new(true),
+            drained: AtomicBool::new(false),
+            departed: AtomicBool::new(false),
+            removed: Notify::new(),
+            reports: Mutex::default(),
             muted: AtomicBool::new(false),
             secret: parts.secret,
             homes_moved: Notify::new(),
@@ -197,9 +210,13 @@ impl Shared {
         self.tell(id, Msg::input(Input::Applied(outcome)));
     }
 
-    /// Another process has this node's name: nothing more is said.
+    /// Another process has this node's name, or nobody has: nothing more is said.
     pub(crate) fn fenced(&self) {
-        tracing::error!("another process runs as this node; this one falls silent");
+        if self.cluster.is_known() {
+            tracing::error!("another process runs as this node; this one falls silent");
+        } else {
+            tracing::info!("this node is no part of the cluster any more");
+        }
         self.ready.store(false, Ordering::Relaxed);
     }
 
@@ -223,6 +240,18 @@ impl Shared {
     /// All calls, oldest first.
     pub(crate) fn call_ids(&self) -> Vec<CallId> {
         lock(&self.calls).ids()
+    }
+
+    /// An operator ends a call; false if this node does not carry it.
+    pub(crate) fn hang_up(&self, call: CallId) -> bool {
+        self.tell(call, Msg::input(Input::Hangup("operator")))
+    }
+
+    /// Whether new calls are taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let stops = is(&self.draining) || is(&self.drained);
+        is(&self.ready) && !stops && is(&self.writable) && self.cluster.cluster().may_speak()
     }
 
     /// Tells a call's actor something, if there is one.
@@ -536,7 +565,8 @@ impl Shared {
     /// Why no call may begin now.
     pub(crate) fn full(&self) -> Option<Full> {
         let may = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if may(&self.draining) || may(&self.closing) || !may(&self.ready) || !may(&self.writable) {
+        let stops = may(&self.draining) || may(&self.drained) || may(&self.closing);
+        if stops || !may(&self.ready) || !may(&self.writable) {
             return Some(Full::Stopping);
         }
         let now = self.world.clock.now();

@@ -1,10 +1,11 @@
 //! Scenarios: a real `banyan server` between real peers. One binary, one module a subject, run one at a time
 //! (`cargo xtask test --only scenarios`); `cargo xtask prove` runs them at full length.
 //!
-//! `t10_` basic, `t20_` homes that move and calls that do, `t30_` special, `t50_` faults, `t60_` three nodes.
+//! `t10_` basic, `t20_` members, homes that move and calls that do, `t30_` special, `t50_` faults, `t60_` three nodes.
 
 mod t10_demo;
 mod t10_load;
+mod t20_members;
 mod t20_namespaces;
 mod t20_rehome;
 mod t30_audio;

@@ -139,7 +139,7 @@ fn office(trio: &Trio, home: u8, seconds: u64) -> Load {
     start(args)
 }
 
-/// A third of the minute's calls, and those of a quarter of a minute more.
+/// A third of the minute's calls, and those of six seconds more.
 fn shop(trio: &Trio, home: u8) -> Load {
     let rate = OFFERED as f64 / 60.0 / 3.0;
     let args = LoadArgs {
@@ -223,7 +223,7 @@ fn slots_of(calls: &[Value], trunk: &str) -> usize {
 
 /// Until the first calls talk, the limit is not reached.
 const RAMP: Duration = Duration::from_secs(3);
-/// Calls to the shop go on so long that the minute slides by a quarter.
-const SHOP_SECONDS: f64 = 75.0;
+/// Calls to the shop go on so long that the minute slides by a tenth.
+const SHOP_SECONDS: f64 = 66.0;
 /// An admission is counted when it is committed, a record says when its INVITE came: at most an election earlier.
 const EDGE_MS: i64 = 3_000;

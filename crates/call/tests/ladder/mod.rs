@@ -392,12 +392,22 @@ impl World {
     /// The node dies here, after the oldest `applied` proposals were committed; a successor has the record and
     /// nothing else.
     pub fn take_over_after(&mut self, applied: usize) {
-        for _ in 0..applied {
+        self.apply_first(applied);
+        self.take_over();
+    }
+
+    /// As `take_over_after`, into another home.
+    pub fn adopt_after(&mut self, applied: usize, address: &str) {
+        self.apply_first(applied);
+        self.adopt_at(address);
+    }
+
+    fn apply_first(&mut self, count: usize) {
+        for _ in 0..count {
             if let Some(command) = self.proposed.pop_front() {
                 self.apply(command);
             }
         }
-        self.take_over();
     }
 
     /// The node dies here; a successor has the record and nothing else.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ladder::{ANSWER, OFFER, Sent, from_callee, from_caller, invite, response};
+use crate::ladder::{ANSWER, OFFER, OURS, Sent, from_callee, from_caller, invite, response};
 
 /// A request of a peer that has no final answer.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct Caller {
     pub cancelled: bool,
     /// The last response that shows our tag: what requests in the dialog are made from.
     pub dialog: Option<Sent>,
+    /// Where requests in the dialog go: the Contact that was heard last (RFC 3261 §12.2.1.2).
+    target: String,
     pub pending: Vec<Pending>,
     /// The requests of the far side that were answered, by CSeq and method.
     answered: BTreeMap<String, String>,
@@ -47,6 +49,7 @@ impl Caller {
             phase: Phase::Calling,
             cancelled: false,
             dialog: None,
+            target: OURS.to_owned(),
             pending: vec![first],
             answered: BTreeMap::new(),
             next_cseq: 2,
@@ -56,6 +59,7 @@ impl Caller {
 
     /// A message of ours arrives. Gives what it answers.
     pub fn hear(&mut self, message: &Sent) -> Vec<String> {
+        aim(&mut self.target, message);
         if message.start().starts_with("SIP/2.0") {
             self.hear_response(message)
         } else {
@@ -99,7 +103,7 @@ impl Caller {
             200..300 => {
                 self.pending.retain(|p| p.cseq != 1);
                 self.dialog = Some(message.clone());
-                let mut out = vec![from_caller(message, "ACK", 1, "")];
+                let mut out = vec![aimed(&from_caller(message, "ACK", 1, ""), &self.target)];
                 if self.phase != Phase::Done && self.phase != Phase::Up {
                     self.phase = Phase::Up;
                     if self.cancelled {
@@ -122,9 +126,12 @@ impl Caller {
     fn ack(&self, cseq: u32, status: u16, message: &Sent) -> String {
         let ack = from_caller(message, "ACK", cseq, "");
         match (status, cseq) {
-            (..300, _) => ack,
+            (..300, _) => aimed(&ack, &self.target),
+            // Of a refusal: it goes where its INVITE went.
             (_, 1) => ack.replace("z9hG4bKACK1", "z9hG4bKa1"),
-            (_, n) => ack.replace(&format!("z9hG4bKACK{n}"), &format!("z9hG4bKINVITE{n}")),
+            (_, n) => {
+                aimed(&ack, &self.target).replace(&format!("z9hG4bKACK{n}"), &format!("z9hG4bKINVITE{n}"))
+            }
         }
     }
 
@@ -141,6 +148,9 @@ impl Caller {
         let (status, body) = match (method.as_str(), self.phase) {
             ("BYE", Phase::Up | Phase::Ringing) => ("200 OK", String::new()),
             (_, Phase::Done | Phase::Calling) => ("481 Call Does Not Exist", String::new()),
+            // RFC 3261 §15.1.1: who has sent BYE has left. §14.2: one INVITE at a time.
+            _ if waits_for(&self.pending, "BYE") => ("481 Call Does Not Exist", String::new()),
+            ("INVITE", _) if waits_for(&self.pending, "INVITE") => ("491 Request Pending", String::new()),
             ("INVITE", _) => ("200 OK", self.description(OFFER, "o=a 1 1")),
             _ => ("200 OK", String::new()),
         };
@@ -165,7 +175,7 @@ impl Caller {
         let body = if body == "changed" { self.description(OFFER, "o=a 1 1") } else { body.to_owned() };
         let cseq = self.next_cseq;
         self.next_cseq += 1;
-        let text = from_caller(&ok, method, cseq, &body);
+        let text = aimed(&from_caller(&ok, method, cseq, &body), &self.target);
         self.pending.push(Pending { text: text.clone(), method, cseq, age: 1 });
         Some(text)
     }
@@ -190,6 +200,23 @@ impl Caller {
         }
         self.pending.iter().map(|p| p.text.clone()).collect()
     }
+}
+
+/// Notes where a message says that requests are to go.
+fn aim(target: &mut String, message: &Sent) {
+    let contact = message.get("Contact");
+    if let Some(at) = contact.strip_prefix("<sip:").and_then(|rest| rest.strip_suffix('>')) {
+        at.clone_into(target);
+    }
+}
+
+/// A request to where the peer thinks that we are.
+fn aimed(request: &str, target: &str) -> String {
+    request.replacen(OURS, target, 1)
+}
+
+fn waits_for(pending: &[Pending], method: &str) -> bool {
+    pending.iter().any(|p| p.method == method)
 }
 
 /// Counts the pending requests' copies; gives the methods of those that are given up.
@@ -218,6 +245,7 @@ pub struct Callee {
     /// Whether it ever said anything.
     pub spoke: bool,
     age: u32,
+    target: String,
     answered: BTreeMap<String, String>,
 }
 
@@ -247,8 +275,11 @@ const CONTACT: &str = "Contact: <sip:bo@198.51.100.1:5060>\r\n";
 
 impl Callee {
     pub fn new(invite: Sent) -> Callee {
+        let mut target = OURS.to_owned();
+        aim(&mut target, &invite);
         Callee {
             invite,
+            target,
             forks: BTreeMap::new(),
             refused: None,
             refusal_acked: false,
@@ -315,6 +346,7 @@ impl Callee {
 
     /// A message of ours arrives. Gives what it answers.
     pub fn hear(&mut self, message: &Sent) -> Vec<String> {
+        aim(&mut self.target, message);
         if message.start().starts_with("SIP/2.0") {
             return self.hear_response(message);
         }
@@ -376,6 +408,12 @@ impl Callee {
                 fork.pending.retain(|p| p.method == "BYE");
                 response(message, "200 OK", "", "", "")
             }
+            (Some(fork), _) if live && waits_for(&fork.pending, "BYE") => {
+                response(message, "481 Call Does Not Exist", "", "", "")
+            }
+            (Some(fork), "INVITE") if live && waits_for(&fork.pending, "INVITE") => {
+                response(message, "491 Request Pending", "", "", "")
+            }
             (Some(fork), "INVITE") if live => {
                 fork.version += 1;
                 let body = ANSWER.replace("o=b 1 1", &format!("o=b 1 {}", fork.version));
@@ -404,7 +442,7 @@ impl Callee {
         fork.pending.retain(|p| !(p.cseq == cseq && p.method == method));
         match method.as_str() {
             "INVITE" => {
-                let ack = request(&self.invite, name, "ACK", cseq, "");
+                let ack = aimed(&request(&self.invite, name, "ACK", cseq, ""), &self.target);
                 let branch = format!("z9hG4bK{name}ACK{cseq}");
                 vec![if status < 300 {
                     ack
@@ -431,7 +469,7 @@ impl Callee {
         };
         let cseq = fork.next_cseq;
         fork.next_cseq += 1;
-        let text = request(&self.invite, tag, method, cseq, &body);
+        let text = aimed(&request(&self.invite, tag, method, cseq, &body), &self.target);
         fork.pending.push(Pending { text: text.clone(), method, cseq, age: 1 });
         Some(text)
     }

@@ -36,6 +36,16 @@ impl Syncs {
         syncs
     }
 
+    /// What several logs did, which have the same buckets.
+    pub fn sum(all: impl Iterator<Item = Self>) -> Self {
+        all.reduce(|sum, one| {
+            let both = sum.buckets.iter().zip(&one.buckets);
+            let buckets = both.map(|((bound, a), (_, b))| (*bound, a + b)).collect();
+            Self { count: sum.count + one.count, buckets }
+        })
+        .unwrap_or_default()
+    }
+
     /// What happened since `before`.
     pub fn since(&self, before: &Self) -> Self {
         let earlier = |bound: f64| before.buckets.iter().find(|(b, _)| *b == bound).map_or(0.0, |(_, n)| *n);

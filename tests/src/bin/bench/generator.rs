@@ -4,22 +4,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peer::strict::{Phase, StrictArgs, run};
-use tests::resources::FAR_NUMBER;
 
 use crate::BenchError;
 
-/// `bench generate TARGET CALLER CALLEE RATE CALLS HOLD_MS`.
+/// `bench generate TARGET CALLER CALLEE NUMBER RATE CALLS HOLD_MS`.
 ///
 /// # Errors
 /// When the words make no sense or the sockets can't be had.
 pub fn main(words: &[&str]) -> Result<(), BenchError> {
     let usage = || BenchError::Usage(format!("generate: {words:?}"));
-    let [target, caller, callee, rate, calls, hold_ms] = words else { return Err(usage()) };
+    let [target, caller, callee, to, rate, calls, hold_ms] = words else { return Err(usage()) };
     let address = |word: &str| word.parse::<SocketAddr>().map_err(|_| usage());
     let number = |word: &str| word.parse::<f64>().map_err(|_| usage());
     let (rate, calls) = (number(rate)?, number(calls)?);
     let arguments = StrictArgs {
-        to: FAR_NUMBER.to_owned(),
+        to: (*to).to_owned(),
         phases: vec![Phase { rate, seconds: calls / rate }],
         hold: Duration::from_secs_f64(number(hold_ms)? / 1_000.0),
         ..StrictArgs::new(address(target)?, address(caller)?, address(callee)?)

@@ -63,56 +63,80 @@ impl Outcome {
     }
 }
 
-/// A load that runs.
+/// A load that runs: a generator for each lane.
 pub struct Running {
-    child: std::process::Child,
+    children: Vec<std::process::Child>,
 }
 
-/// Starts a load on the subject.
+/// Starts a load on the subject, the same share of it on each lane.
 ///
 /// # Errors
-/// When the generator can't be started.
+/// When a generator can't be started.
 pub fn start(subject: &Subject, load: Load, real_time: bool) -> Result<Running, BenchError> {
     let this = std::env::current_exe()
         .map_err(|error| BenchError::System { what: "the bench's own path", error })?;
-    let mut command = system::pinned(GENERATOR_CORE, real_time, &this.to_string_lossy());
-    command.arg("generate");
-    command.args([subject.target(), subject.caller(), subject.callee()].map(|address| address.to_string()));
-    command.args([load.rate.to_string(), load.calls.to_string(), load.hold.as_millis().to_string()]);
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| BenchError::System { what: "starting the generator", error })?;
-    Ok(Running { child })
+    let lanes = subject.lanes();
+    let count = lanes.len().max(1);
+    let (rate, calls) = (load.rate / count as f64, load.calls / count as u64);
+    let mut running = Running { children: Vec::new() };
+    for lane in lanes {
+        let mut command = system::pinned(GENERATOR_CORE, real_time, &this.to_string_lossy());
+        command.arg("generate");
+        command.args([lane.target, lane.caller, lane.callee].map(|address| address.to_string()));
+        command.args([lane.number, rate.to_string(), calls.to_string(), load.hold.as_millis().to_string()]);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| BenchError::System { what: "starting the generator", error })?;
+        running.children.push(child);
+    }
+    Ok(running)
 }
 
 impl Running {
-    /// Waits for its end.
+    /// Waits for its end. Counts add up; of delays, the worst lane's count.
     ///
     /// # Errors
-    /// When it printed nothing that can be read.
+    /// When a generator printed nothing that can be read.
     pub fn finish(self) -> Result<Outcome, BenchError> {
-        let output = self
-            .child
-            .wait_with_output()
-            .map_err(|error| BenchError::System { what: "waiting for the generator", error })?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().next_back().unwrap_or_default();
-        let report: Value =
-            serde_json::from_str(line).map_err(|error| BenchError::Generator(format!("{error}: {text}")))?;
-        let number = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or_default();
-        Ok(Outcome {
-            placed: number("placed") as u64,
-            completed: number("completed") as u64,
-            refused: number("refused") as u64,
-            up_max: number("up_max") as u64,
-            late_ms_max: number("late_ms_max"),
-            pdd_ms: (number("pdd_p50_ms"), number("pdd_p99_ms")),
-            generator_cpu_s: number("cpu_s"),
-            ..Outcome::default()
-        })
+        let mut sum = Outcome::default();
+        for child in self.children {
+            let one = read(child)?;
+            sum = Outcome {
+                placed: sum.placed + one.placed,
+                completed: sum.completed + one.completed,
+                refused: sum.refused + one.refused,
+                up_max: sum.up_max + one.up_max,
+                late_ms_max: sum.late_ms_max.max(one.late_ms_max),
+                pdd_ms: (sum.pdd_ms.0.max(one.pdd_ms.0), sum.pdd_ms.1.max(one.pdd_ms.1)),
+                generator_cpu_s: sum.generator_cpu_s + one.generator_cpu_s,
+                ..sum
+            };
+        }
+        Ok(sum)
     }
+}
+
+fn read(child: std::process::Child) -> Result<Outcome, BenchError> {
+    let output = child
+        .wait_with_output()
+        .map_err(|error| BenchError::System { what: "waiting for the generator", error })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().next_back().unwrap_or_default();
+    let report: Value =
+        serde_json::from_str(line).map_err(|error| BenchError::Generator(format!("{error}: {text}")))?;
+    let number = |name: &str| report.get(name).and_then(Value::as_f64).unwrap_or_default();
+    Ok(Outcome {
+        placed: number("placed") as u64,
+        completed: number("completed") as u64,
+        refused: number("refused") as u64,
+        up_max: number("up_max") as u64,
+        late_ms_max: number("late_ms_max"),
+        pdd_ms: (number("pdd_p50_ms"), number("pdd_p99_ms")),
+        generator_cpu_s: number("cpu_s"),
+        ..Outcome::default()
+    })
 }
 
 /// Places a load and measures what it cost the subject, from the first INVITE to the last BYE and a little beyond.

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             Ok(())
         }
+        ["cluster", rest @ ..] => signalling::Settings::cluster(rest).and_then(|s| signalling::run(&s)),
         ["signalling", rest @ ..] | rest => {
             signalling::Settings::parse(rest).and_then(|s| signalling::run(&s))
         }
@@ -81,5 +82,6 @@ fn main() -> ExitCode {
 const USAGE: &str = "usage: cargo xtask bench                measures everything
        cargo xtask bench signalling [--rates 500,2000] [--seconds 8] [--rounds 3]
                                     [--parts cost,maximum,memory,overload] [--only banyan|kamailio]
+       cargo xtask bench cluster [--rates 500,2000] [--seconds 8] [--rounds 3] [--only cluster|kamailio]
        cargo xtask bench rtp [--calls 200,500] [--rounds 3] [--seconds 5]
 example: cargo xtask bench signalling --parts cost --rounds 5";

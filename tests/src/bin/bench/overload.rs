@@ -29,7 +29,9 @@ pub fn measure(kind: Kind, real_time: bool) -> Result<f64, BenchError> {
     let this = std::env::current_exe()
         .map_err(|error| BenchError::System { what: "the bench's own path", error })?;
     let mut command = system::pinned(GENERATOR_CORE, real_time, &this.to_string_lossy());
-    command.arg("flood").args([subject.target(), subject.caller()].map(|address| address.to_string()));
+    for lane in subject.lanes().iter().take(1) {
+        command.arg("flood").args([lane.target, lane.caller].map(|address| address.to_string()));
+    }
     command.args([FLOOD.to_string(), SECONDS.to_string()]).stdin(Stdio::null());
     let log = std::env::temp_dir().join(format!("banyan-bench-flood-{}", std::process::id()));
     let mut flood = Process::start(&mut command, &log)

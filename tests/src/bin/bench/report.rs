@@ -42,8 +42,15 @@ pub struct Column {
 }
 
 /// What a reader must know before the figures.
-pub fn conditions(real_time: bool, kamailio: &str) {
-    println!("banyan: one node, data on disk (fdatasync), media direct; core 0");
+pub fn conditions(real_time: bool, kamailio: &str, is_cluster: bool) {
+    if is_cluster {
+        println!(
+            "cluster: three nodes, each with a home that takes a third of the calls, data on disk (fdatasync),"
+        );
+        println!("         media direct; CPU of all three, all on core 0; fdatasync of all three");
+    } else {
+        println!("banyan: one node, data on disk (fdatasync), media direct; core 0");
+    }
     println!("kamailio: `{kamailio}` (tests/bench/kamailio.cfg), nothing on disk; core 0");
     println!("caller and callee: crates/peer, strict (a lost datagram is a lost call); core 1");
     if real_time {
@@ -88,7 +95,9 @@ pub fn print(columns: &BTreeMap<Kind, Column>) {
     println!("\n| | {} |\n| --- |{}", names.join(" | "), " --- |".repeat(kinds.len()));
     let row = |label: &str, cell: &dyn Fn(&Column) -> Option<String>| {
         let cells: Vec<_> = columns.values().map(|column| cell(column).unwrap_or_default()).collect();
-        println!("| {label} | {} |", cells.join(" | "));
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            println!("| {label} | {} |", cells.join(" | "));
+        }
     };
     let rates = columns.values().next().map(|column| column.rates.clone()).unwrap_or_default();
     for rate in rates.iter().map(|at| at.rate) {

@@ -29,12 +29,24 @@ impl Settings {
     /// # Errors
     /// With the usage when it makes no sense.
     pub fn parse(words: &[&str]) -> Result<Self, BenchError> {
+        Self::of(words, Kind::Banyan, &["cost", "maximum", "memory", "overload"])
+    }
+
+    /// Reads the command line of `bench cluster`: three nodes beside the same peer.
+    ///
+    /// # Errors
+    /// With the usage when it makes no sense.
+    pub fn cluster(words: &[&str]) -> Result<Self, BenchError> {
+        Self::of(words, Kind::Cluster, &["cost"])
+    }
+
+    fn of(words: &[&str], kind: Kind, parts: &[&str]) -> Result<Self, BenchError> {
         let mut settings = Self {
             rates: vec![500.0, 2_000.0],
             seconds: 8.0,
             rounds: 3,
-            parts: ["cost", "maximum", "memory", "overload"].map(str::to_owned).to_vec(),
-            kinds: vec![Kind::Kamailio, Kind::Banyan],
+            parts: parts.iter().map(|part| (*part).to_owned()).collect(),
+            kinds: vec![Kind::Kamailio, kind],
         };
         let wrong = || BenchError::Usage(format!("what does `{}` mean?", words.join(" ")));
         let mut words = words.iter();
@@ -66,7 +78,7 @@ impl Settings {
 /// When a subject does not start, the data directory is in memory, or the generator fails.
 pub fn run(settings: &Settings) -> Result<(), BenchError> {
     let real_time = system::real_time_permitted();
-    report::conditions(real_time, KAMAILIO);
+    report::conditions(real_time, KAMAILIO, settings.kinds.contains(&Kind::Cluster));
     let mut columns: BTreeMap<Kind, Column> = BTreeMap::new();
     if settings.wants("cost") {
         cost(settings, real_time, &mut columns)?;

@@ -10,6 +10,7 @@ use tests::http;
 use tests::node::{Node, binary};
 use tests::place::Place;
 use tests::process::Process;
+use tests::trio::{Setup, Trio};
 use tests::{resources, sipp, source, wait};
 
 use crate::BenchError;
@@ -21,6 +22,8 @@ use crate::system::{self, SUBJECT_CORE};
 pub enum Kind {
     /// This project's node, committing each call to disk.
     Banyan,
+    /// Three of them, each call committed by a quorum; calls come to all three.
+    Cluster,
     /// Debian's Kamailio, keeping all in memory.
     Kamailio,
 }
@@ -30,6 +33,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Banyan => "banyan",
+            Self::Cluster => "cluster",
             Self::Kamailio => "kamailio",
         }
     }
@@ -39,6 +43,8 @@ impl Kind {
 pub enum Subject {
     /// A node.
     Banyan(Box<Node>),
+    /// Three nodes, each with a home.
+    Cluster(Box<Trio>),
     /// Kamailio: its addresses, its directory, its process.
     Kamailio {
         /// Its addresses.
@@ -58,51 +64,77 @@ impl Subject {
     pub fn start(kind: Kind, real_time: bool) -> Result<Self, BenchError> {
         match kind {
             Kind::Banyan => start_banyan(real_time),
+            Kind::Cluster => start_cluster(real_time),
             Kind::Kamailio => start_kamailio(real_time),
         }
     }
 
-    /// Where calls go.
-    pub fn target(&self) -> SocketAddr {
-        (self.place().address(1), 5060).into()
-    }
-
-    /// Where callers sit.
-    pub fn caller(&self) -> SocketAddr {
-        (self.place().address(2), 5080).into()
-    }
-
-    /// Where callees sit.
-    pub fn callee(&self) -> SocketAddr {
-        (self.place().address(3), 5070).into()
+    /// Where calls go, and between whom.
+    pub fn lanes(&self) -> Vec<Lane> {
+        let one = |place: &Place| Lane {
+            target: (place.address(1), 5060).into(),
+            caller: (place.address(2), 5080).into(),
+            callee: (place.address(3), 5070).into(),
+            number: resources::FAR_NUMBER.to_owned(),
+        };
+        match self {
+            Self::Banyan(node) => vec![one(node.place())],
+            Self::Kamailio { place, .. } => vec![one(place)],
+            Self::Cluster(trio) => (1..=HOMES).map(|home| lane(trio, home)).collect(),
+        }
     }
 
     /// All its processes.
     pub fn processes(&self) -> Vec<u32> {
-        let root = match self {
-            Self::Banyan(node) => node.process().map(Process::id),
-            Self::Kamailio { process, .. } => Some(process.id()),
+        let roots: Vec<u32> = match self {
+            Self::Banyan(node) => node.process().map(Process::id).into_iter().collect(),
+            Self::Cluster(trio) => trio.running().filter_map(Node::process).map(Process::id).collect(),
+            Self::Kamailio { process, .. } => vec![process.id()],
         };
-        root.map(system::tree).unwrap_or_default()
+        roots.into_iter().flat_map(system::tree).collect()
     }
 
     /// How often and how slowly it made its log durable so far; nothing for a peer that has no log.
     pub fn syncs(&self) -> Syncs {
+        let read = |node: &Node| {
+            let metrics = http::get(node.http(), "/metrics").map(|answer| answer.body);
+            Syncs::read(&metrics.unwrap_or_default())
+        };
         match self {
-            Self::Banyan(node) => {
-                let metrics = http::get(node.http(), "/metrics").map(|answer| answer.body);
-                Syncs::read(&metrics.unwrap_or_default())
-            }
+            Self::Banyan(node) => read(node),
+            Self::Cluster(trio) => Syncs::sum(trio.running().map(read)),
             Self::Kamailio { .. } => Syncs::default(),
         }
     }
+}
 
-    fn place(&self) -> &Place {
-        match self {
-            Self::Banyan(node) => node.place(),
-            Self::Kamailio { place, .. } => place,
-        }
+/// Where calls go, where their callers and callees sit, and the number that leads there.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    /// Where calls go.
+    pub target: SocketAddr,
+    /// Where callers sit.
+    pub caller: SocketAddr,
+    /// Where callees sit.
+    pub callee: SocketAddr,
+    /// The number that leads to the callees.
+    pub number: String,
+}
+
+/// One lane a home: three homes, so each node holds one.
+const HOMES: u8 = 3;
+
+fn lane(trio: &Trio, home: u8) -> Lane {
+    Lane {
+        target: trio.home(home),
+        caller: trio.peer(20 + home),
+        callee: trio.peer(30 + home),
+        number: format!("{}1234567", prefix(home)),
     }
+}
+
+fn prefix(home: u8) -> String {
+    format!("+4930{home}")
 }
 
 impl Drop for Subject {
@@ -110,6 +142,7 @@ impl Drop for Subject {
         match self {
             // What was measured is over; draining would wait for calls that the generator has left behind.
             Self::Banyan(node) => node.kill(),
+            Self::Cluster(trio) => trio.nodes.iter_mut().for_each(Node::kill),
             Self::Kamailio { process, .. } => {
                 // The parent ends its children on SIGTERM; killed, it would leave them.
                 process.signal(Signal::TERM);
@@ -136,6 +169,40 @@ fn start_banyan(real_time: bool) -> Result<Subject, BenchError> {
     let direct = "\n[trunk.media]\nmode = \"direct\"\n";
     node.apply(&(resources::office_and_carrier(&node, sipp::Transport::Udp, 100_000) + direct));
     Ok(Subject::Banyan(Box::new(node)))
+}
+
+fn start_cluster(real_time: bool) -> Result<Subject, BenchError> {
+    let setup = Setup {
+        homes: HOMES,
+        detect: Duration::from_millis(500),
+        more: "\n[log]\nfilter = \"warn\"\n".to_owned(),
+        launcher: system::pin(SUBJECT_CORE, real_time),
+    };
+    let trio = Trio::start(&setup, cluster_resources);
+    trio.nodes.iter().try_for_each(|node| system::refuse_memory(node.dir()))?;
+    Ok(Subject::Cluster(Box::new(trio)))
+}
+
+/// One trunk that calls at every home, and a gateway for each.
+fn cluster_resources(trio: &Trio) -> String {
+    let lanes: Vec<Lane> = (1..=HOMES).map(|home| lane(trio, home)).collect();
+    let networks: Vec<String> = lanes.iter().map(|lane| format!("\"{}/32\"", lane.caller.ip())).collect();
+    let mut toml = format!(
+        "[[trunk]]\nname = \"office\"\ncaller_ids = [\"+31201234567\"]\ndefault_caller_id = \"+31201234567\"\n\n\
+         [trunk.access]\nnetworks = [{}]\nauth = [\"address\"]\n\n[trunk.media]\nmode = \"direct\"\n\n\
+         [trunk.limits]\nconcurrent = 100000\nper_minute = 1000000\nper_hour = 10000000\n\n",
+        networks.join(", ")
+    );
+    for (home, lane) in (1..).zip(&lanes) {
+        toml += &format!(
+            "[[gateway]]\nname = \"carrier-{home}\"\ntargets = [\"sip:{}\"]\nnetworks = [\"{}/32\"]\n\
+             prefixes = [\"{}\"]\nconcurrent = 100000\n\n",
+            lane.callee,
+            lane.callee.ip(),
+            prefix(home)
+        );
+    }
+    toml
 }
 
 fn start_kamailio(real_time: bool) -> Result<Subject, BenchError> {

@@ -12,14 +12,21 @@ pub const SUBJECT_CORE: u32 = 0;
 /// The core of what measures.
 pub const GENERATOR_CORE: u32 = 1;
 
+/// What stands before a command line that is to run on one core, in real time where that is permitted.
+pub fn pin(core: u32, real_time: bool) -> Vec<String> {
+    let mut words = vec!["taskset".to_owned(), "-c".to_owned(), core.to_string()];
+    if real_time {
+        words.extend(["chrt", "-f", "10"].map(str::to_owned));
+    }
+    words
+}
+
 /// A command line that runs `program` on one core, in real time where that is permitted.
 pub fn pinned(core: u32, real_time: bool, program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]);
-    if real_time {
-        command.args(["chrt", "-f", "10"]);
-    }
-    command.arg(program);
+    let words = pin(core, real_time);
+    let mut words = words.iter().map(String::as_str).chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
     command
 }
 
