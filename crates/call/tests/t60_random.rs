@@ -553,7 +553,7 @@ fn play(sim: &mut Sim, steps: &[Step]) {
     sim.settle();
     sim.check_settled();
     if !sim.w.ended && sim.caller.phase == Phase::Up {
-        if steps.len() % 2 == 0 {
+        if steps.len().is_multiple_of(2) {
             let bye = sim.caller.ask("BYE", "");
             sim.say(CALLER, bye);
         } else {
