@@ -11,6 +11,7 @@ use call::{CallRecord, Context, HomeId, Phase};
 use cluster::Held;
 
 use crate::home::{Home, Sockets};
+use crate::replica::Leaving;
 use crate::shared::Shared;
 use crate::{HomeConfig, StartError, lock};
 
@@ -42,10 +43,13 @@ impl Shared {
     }
 
     /// Gives a home to the node that should have it: silence first, then the word that it is free. Its calls
-    /// notice nothing. False if it stays.
+    /// notice nothing; those of this node's own address are adopted by others, and told by re-INVITE. False if it stays.
     pub(crate) async fn share_homes(self: &Arc<Shared>) -> bool {
         let _one_at_a_time = self.sharing.lock().await;
-        let Some((id, epoch)) = self.cluster.to_yield() else { return false };
+        let Some(Leaving { id, epoch, is_own }) = self.cluster.to_yield() else { return false };
+        if is_own && !self.may_close(id) {
+            return false;
+        }
         *lock(&self.yielding) = Some(id);
         self.leave(id).await;
         let moved = self.cluster.yield_home(id, epoch).await;
@@ -55,6 +59,13 @@ impl Shared {
         }
         self.homes_moved.notify_one();
         moved
+    }
+
+    /// Whether this node's own address may be given up: no call begins there any more, none rings, and every party
+    /// may be told by re-INVITE who has adopted its calls. Until then they end by themselves.
+    fn may_close(&self, home: HomeId) -> bool {
+        let closed = self.drained.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed);
+        closed && lock(&self.calls).in_setup() == 0 && !self.cluster.is_rooted(home)
     }
 
     /// Leaves, then takes.

@@ -11,7 +11,8 @@ use cluster::{Outcome, Seams, Urgency};
 use env::{Disk, DiskOp, Lane, Purpose};
 use futures::channel::oneshot;
 use machine::Rng;
-use trunk::{Name, Resources};
+use trunk::settings::Reinvite;
+use trunk::{Name, Party, Resources};
 
 use crate::shared::Shared;
 use crate::{NodeConfig, StartError, World, lock};
@@ -19,6 +20,14 @@ use crate::{NodeConfig, StartError, World, lock};
 /// This node's membership.
 pub(crate) struct Replica {
     cluster: Cluster,
+}
+
+/// A home that this node is to give up.
+pub(crate) struct Leaving {
+    pub(crate) id: HomeId,
+    pub(crate) epoch: Epoch,
+    /// It is this node's own address, which no other can take.
+    pub(crate) is_own: bool,
 }
 
 /// What a node knows once it is part of the cluster.
@@ -145,13 +154,30 @@ impl Replica {
         holder.filter(|holder| *holder != self.cluster.node())
     }
 
-    /// The floating home that another node should have, and its epoch.
-    pub(crate) fn to_yield(&self) -> Option<(HomeId, Epoch)> {
-        let now = self.cluster.time();
+    /// The home that this node should give up, and whether it is its own address: then others adopt the calls.
+    pub(crate) fn to_yield(&self) -> Option<Leaving> {
         self.cluster.read(|state| {
-            let id = state.next_yield(self.cluster.node(), now)?;
-            let home = state.home(id).filter(|home| home.floating().is_some())?;
-            Some((id, home.epoch))
+            let id = state.next_yield(self.cluster.node(), state.time())?;
+            let home = state.home(id)?;
+            Some(Leaving { id, epoch: home.epoch, is_own: home.floating().is_none() })
+        })
+    }
+
+    /// Whether a call of a home has a party that may not be told by re-INVITE where it goes.
+    pub(crate) fn is_rooted(&self, home: HomeId) -> bool {
+        let forbids = |resources: &Resources, party: &Party| {
+            let settings = match party {
+                Party::Trunk { name, .. } => resources.trunks.get(name).map(|trunk| &trunk.settings),
+                Party::Gateway { name } => resources.gateways.get(name).map(|gateway| &gateway.settings),
+            };
+            settings.is_some_and(|settings| settings.media.reinvite == Reinvite::Never)
+        };
+        self.cluster.read(|state| {
+            let mut records = state.calls().filter(|record| record.home == home);
+            records.any(|record| {
+                let callee = record.attempts.last().map(|tried| &tried.party);
+                std::iter::once(&record.admit.party).chain(callee).any(|it| forbids(state.resources(), it))
+            })
         })
     }
 

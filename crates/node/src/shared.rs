@@ -60,8 +60,6 @@ pub(crate) struct Shared {
     pub(crate) homes_moved: Notify,
     /// Calls of lost homes that belong to homes of this node now.
     pub(crate) adopted: Mutex<Vec<CallId>>,
-    /// Whether this node's own home is about to be given up, so that no call begins there.
-    pub(crate) closing: AtomicBool,
     /// The nodes by whose addresses messages came for calls of this one.
     pub(crate) ways: Mutex<BTreeMap<SocketAddr, NodeId>>,
     /// The home for which this node has fallen silent, so that another can take it.
@@ -121,7 +119,6 @@ impl Shared {
             secret: parts.secret,
             homes_moved: Notify::new(),
             adopted: Mutex::default(),
-            closing: AtomicBool::new(false),
             ways: Mutex::default(),
             yielding: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
@@ -565,7 +562,7 @@ impl Shared {
     /// Why no call may begin now.
     pub(crate) fn full(&self) -> Option<Full> {
         let may = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        let stops = may(&self.draining) || may(&self.drained) || may(&self.closing);
+        let stops = may(&self.draining) || may(&self.drained);
         if stops || !may(&self.ready) || !may(&self.writable) {
             return Some(Full::Stopping);
         }

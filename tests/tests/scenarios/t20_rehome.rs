@@ -61,11 +61,16 @@ fn sum(trio: &Trio, metric: &str) -> f64 {
     trio.running().filter_map(|node| node.metric(metric)).sum()
 }
 
-/// Waits until so many calls are up at the first node, the ACKs of all recorded, and kills it.
-fn kill_amid(trio: &mut Trio, calls: u32) {
+/// Waits until so many calls were answered, and the ACKs of all are recorded.
+fn await_up(trio: &Trio, calls: u32) {
     let up = || sum(trio, "banyan_calls_answered_total") >= f64::from(calls);
     wait::until("the calls are up", PATIENCE, up);
     wait::pass(Duration::from_millis(500));
+}
+
+/// Waits until so many calls are up at the first node, and kills it.
+fn kill_amid(trio: &mut Trio, calls: u32) {
+    await_up(trio, calls);
     assert_eq!(trio.node(1).metric("banyan_calls"), Some(f64::from(calls)));
     trio.node_mut(1).kill();
 }
@@ -141,5 +146,36 @@ fn t20_parties_that_forbid_re_invites_are_not_asked_and_are_heard_by_the_returne
         assert!(record.0["events"].to_string().contains("\"not-rehomed\""), "{}", record.0);
         assert_eq!(record.text("hangup_by"), "caller", "{}", record.0);
     }
+    trio.assert_no_panic();
+}
+
+/// A drain and a stop move the calls of a node's own address before it falls silent for good.
+#[test]
+fn t20_a_drained_node_hands_its_calls_over_and_takes_new_ones_when_resumed() {
+    let mut trio = three("yes");
+    let mut callees = callees(&trio, "rehomed_callee_active", CARRIER_B);
+    let mut callers = callers(&trio, "rehomed_caller_passive", OFFICE_B, NEAR_NUMBER);
+    await_up(&trio, CALLS);
+    assert!(trio.node(2).banyan(["node", "drain", "1"]).status.success());
+    assert_eq!(trio.node(1).metric("banyan_calls"), Some(0.0));
+
+    let counts = callers.finish(Duration::from_secs(60));
+    assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callers.errors());
+    let counts = callees.stop();
+    assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callees.errors());
+    assert_eq!(sum(&trio, "banyan_rehomed_calls_total"), f64::from(CALLS));
+
+    assert!(trio.node(2).banyan(["node", "resume", "1"]).status.success());
+    wait::until("it is ready again", PATIENCE, || trio.node(1).ready());
+    let mut callees = self::callees(&trio, "rehomed_callee_passive", CARRIER_A);
+    let mut callers = self::callers(&trio, "rehomed_caller_active", OFFICE_A, FAR_NUMBER);
+    await_up(&trio, 2 * CALLS);
+    assert!(trio.node_mut(1).stop().success());
+    let counts = callers.finish(Duration::from_secs(60));
+    assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0), "{}", callers.errors());
+    callees.stop();
+    let records = trio.settle(2 * CALLS as usize);
+    assert_eq!(records.len(), 2 * CALLS as usize, "one record each");
+    assert!(records.iter().all(|record| record.text("reason") == "BYE"), "nobody but the peers ended a call");
     trio.assert_no_panic();
 }
