@@ -39,12 +39,12 @@ pub fn stages(length: Length, corpus: Option<PathBuf>) -> Stages {
         .stage("build", build)
         .stage("unit", unit)
         .stage("docs-examples", doc_tests)
-        .stage("architecture", move || suite_of_tests("architecture", length))
+        .stage("architecture", || tests_of("architecture").run())
         .stage("simulation", simulation)
         .stage("clippy", lint::clippy)
         .stage("docs", lint::docs)
         .stage("deny", deny::check)
-        .stage("scenarios", move || suite_of_tests("scenarios", length));
+        .stage("scenarios", move || scenarios(length));
     let stages = match corpus {
         Some(corpus) => stages.stage("corpus", move || corpus::check(&corpus)),
         None => stages,
@@ -70,18 +70,29 @@ fn simulation() -> Result<(), Failure> {
     workspace_test().args(["--exclude", "tests", "--test", "*"]).run()
 }
 
-/// One file of `tests/tests`, against the binary that stage `build` left.
-///
-/// Scenarios load the machine and measure nothing, but they do wait for answers: one at a time.
-fn suite_of_tests(name: &str, length: Length) -> Result<(), Failure> {
-    let run = workspace_test()
-        .args(["--test", name, "--", "--test-threads", "1"])
-        .env("BANYAN_BIN", shell::banyan());
+/// Scenarios against the binary that stage `build` left. Those that load the machine, or use an address that there is
+/// only one of, have it to themselves; the others mostly wait, so two of them share it.
+fn scenarios(length: Length) -> Result<(), Failure> {
+    let beside = ALONE.iter().flat_map(|name| ["--skip", name]);
+    scenario_run(length).args(["--test-threads", "2"]).args(beside).run()?;
+    scenario_run(length).args(["--test-threads", "1"]).args(ALONE).run()
+}
+
+fn scenario_run(length: Length) -> Run {
+    let run = tests_of("scenarios").args(["--"]).env("BANYAN_BIN", shell::banyan());
     match length {
-        Length::Test => run.run(),
+        Length::Test => run,
         // Uncaptured: two hundred kills take minutes, and each says that it was survived.
-        Length::Prove => run.args(["--nocapture"]).env("BANYAN_PROVE", "1").run(),
+        Length::Prove => run.args(["--nocapture"]).env("BANYAN_PROVE", "1"),
     }
+}
+
+/// Scenarios that want the machine to themselves, by the start of their module's name.
+const ALONE: [&str; 4] = ["t10_", "t30_audio", "t50_flood", "t60_"];
+
+/// One file of `tests/tests`.
+fn tests_of(name: &str) -> Run {
+    workspace_test().args(["--test", name])
 }
 
 /// Always the whole workspace: another selection of packages would unify features in another way and build
