@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::node;
@@ -82,6 +83,15 @@ impl Load {
             .stderr(Stdio::null())
             .spawn();
         Load { child: Some(child.expect("the binary starts; build it with `cargo build -p banyan`")) }
+    }
+
+    /// Places no more calls; those that are up end as planned (SIGINT).
+    pub fn no_more(&self) {
+        let id = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        if let Some(id) = id {
+            // It may have ended.
+            let _ = kill_process(id, Signal::INT);
+        }
     }
 
     /// Waits for its end; what it printed.

@@ -149,9 +149,15 @@ impl Table {
         if member.link.as_ref().map(|link| link.serial) != serial {
             return;
         }
-        if member.refusal != Some(refusal) {
+        // That one which was stopped does not answer is no news.
+        let is_known = member.refusal == Some(refusal)
+            || (member.refusal, refusal) == (Some(Refusal::Stopped), Refusal::Silent);
+        if !is_known {
             member.refusal = Some(refusal);
-            warn!(node, at = %member.at, "no link: {refusal}");
+            match refusal {
+                Refusal::Stopped => info!(node, at = %member.at, "no link: {refusal}"),
+                _ => warn!(node, at = %member.at, "no link: {refusal}"),
+            }
         }
         state.part(node, refusal);
     }

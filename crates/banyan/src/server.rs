@@ -26,6 +26,8 @@ use crate::resources::read;
 const MEDIA_REST: Duration = Duration::from_secs(2);
 /// Descriptors beyond those of media and streams: log, HTTP, SIP.
 const SPARE_FILES: u64 = 1_024;
+/// How long the other nodes may take to hear that this one stops.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Fewer connections than this serve nobody.
 const CONNECTIONS_MIN: usize = 256;
 /// More relay threads than this have never paid.
@@ -61,7 +63,8 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
     // Every port first: a process that can't have them all leaves no trace in the log.
     let http = api::bind(options).map_err(|error| Failure::No(error.to_string()))?;
     let mut world = world(file, clock.clone())?;
-    world.frames = links(file, key.clone())?;
+    let links = links(file, key.clone())?;
+    world.frames = links.clone().map(|links| links as Arc<dyn env::Frames>);
     let keeper = keeper(file, clock).await?;
     let guards = match (&file.cluster, &keeper) {
         (Some(cluster), Some(keeper)) if keeper.has_guard() => Some(guard::bind(cluster.listen).await?),
@@ -92,6 +95,10 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
     // HTTP goes first: nobody should ask a node that is gone.
     drop(http);
     node.stop().await;
+    if let Some(links) = links {
+        // The others need not wonder; who does not hear it finds out.
+        let _ = tokio::time::timeout(GOODBYE, links.close()).await;
+    }
     result
 }
 
@@ -288,7 +295,7 @@ fn cluster(file: &NodeFile, key: Option<&ClusterKey>) -> Result<Option<ClusterCo
 }
 
 /// The links to the other nodes.
-fn links(file: &NodeFile, key: Option<ClusterKey>) -> Result<Option<Arc<dyn env::Frames>>> {
+fn links(file: &NodeFile, key: Option<ClusterKey>) -> Result<Option<Arc<Quic>>> {
     let (Some(cluster), Some(key)) = (&file.cluster, key) else { return Ok(None) };
     let config = LinkConfig {
         node: file.node.id,

@@ -21,6 +21,10 @@ const RESTORE_BURST: usize = 32;
 const BIND_AGAIN: Duration = Duration::from_millis(50);
 /// Turns that rebuilt calls get to bind their media ports before packets for them are drawn here.
 const PORT_TURNS: usize = 8;
+/// Turns that calls get to speak before their home is left.
+const LAST_TURNS: usize = 8;
+/// How often what they proposed is waited for.
+const LAST_ROUNDS: usize = 2;
 
 impl Shared {
     /// Takes the homes that the cluster gives to this node, and leaves those that it takes away. Never ends.
@@ -51,6 +55,7 @@ impl Shared {
             return false;
         }
         *lock(&self.yielding) = Some(id);
+        self.finish_sentences(id).await;
         self.leave(id).await;
         let moved = self.cluster.yield_home(id, epoch).await;
         *lock(&self.yielding) = None;
@@ -66,6 +71,24 @@ impl Shared {
     fn may_close(&self, home: HomeId) -> bool {
         let closed = self.drained.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed);
         closed && lock(&self.calls).in_setup() == 0 && !self.cluster.is_rooted(home)
+    }
+
+    /// Hears nothing more at a home, and says what is left to say there: what was proposed before is applied now
+    /// and may be spoken. A BYE whose end is committed would else hear 481 from the next holder.
+    async fn finish_sentences(self: &Arc<Shared>, id: HomeId) {
+        let Some(home) = self.home(id) else { return };
+        home.deafen();
+        // What was heard last is proposed some turns later: a call asks its media first how it was.
+        for _ in 0..LAST_ROUNDS {
+            for _ in 0..LAST_TURNS {
+                tokio::task::yield_now().await;
+            }
+            self.cluster.barrier().await;
+        }
+        for _ in 0..LAST_TURNS {
+            tokio::task::yield_now().await;
+        }
+        self.outbox.flush();
     }
 
     /// Leaves, then takes.

@@ -285,6 +285,15 @@ impl Applied for Ear {
         shared.homes_moved.notify_one();
     }
 
+    fn unknown(&mut self, batch: &Batch) {
+        let Some(shared) = self.shared() else { return };
+        for command in &batch.commands {
+            if let Command::Call { call, .. } = command {
+                shared.recall(*call);
+            }
+        }
+    }
+
     fn fenced(&mut self) {
         if let Some(shared) = self.shared() {
             shared.fenced();

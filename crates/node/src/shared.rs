@@ -396,6 +396,21 @@ impl Shared {
         self.world.spawn.spawn("restore", Box::pin(task));
     }
 
+    /// What became of a command of a call can't be known any more: it goes on from its record, as with a
+    /// successor, or is gone.
+    pub(crate) fn recall(self: &Arc<Shared>, id: CallId) {
+        let Some(actor) = self.actor(id) else { return };
+        let shared = self.clone();
+        let task = async move {
+            // It says nothing more: what it waited for is in the record, or never will be.
+            let _ = actor.stop_and_wait(None, None).await;
+            if !shared.revive(id) {
+                shared.forget(id, Vec::new());
+            }
+        };
+        self.world.spawn.spawn("recall", Box::pin(task));
+    }
+
     /// A call's actor anew, from its record. False if there is none.
     fn revive(self: &Arc<Shared>, id: CallId) -> bool {
         let Some(record) = self.cluster.record(id) else { return false };

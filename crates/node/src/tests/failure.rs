@@ -1,10 +1,12 @@
 //! An actor panics: its call is rebuilt from its record, once; no other call notices.
 
-use cluster::CdrFilter;
+use call::{CallCommand, CallId, Change, Epoch, HomeId, Incarnation, NodeId};
+use cluster::{Applied, Batch, CdrFilter, Command, Outcome};
 use std::sync::atomic::Ordering;
 
 use super::Bench;
 use crate::actor::call::Msg;
+use crate::replica::Ear;
 
 #[tokio::test]
 async fn a_call_whose_actor_panics_is_rebuilt_and_answers_a_bye() {
@@ -71,4 +73,38 @@ async fn a_draining_node_takes_no_call_and_ends_those_that_stay() {
     assert!(!bench.node.is_ready());
     assert!(bench.node.shared.full().is_some());
     let _ = dialog;
+}
+
+/// A batch of this node's came to it in a snapshot: its calls go on from their records, one that has none is gone,
+/// and no other call notices.
+#[tokio::test]
+async fn a_call_whose_outcome_is_lost_goes_on_from_its_record() {
+    let bench = Bench::start().await;
+    let (unsure, other) = (bench.answered("unsure").await, bench.answered("other").await);
+    let shared = bench.node.shared.clone();
+    let actor = |call| shared.actor(call).map(|actor| actor.get_id());
+    let (before, neighbour) = (actor(unsure.call), actor(other.call));
+    let mut ear = Ear::default();
+    ear.attach(&shared);
+
+    let command = |call| Command::Call {
+        call,
+        home: HomeId(1),
+        epoch: Epoch(1),
+        command: CallCommand::Change(Change::Acked(None)),
+    };
+    let commands = vec![command(unsure.call), command(CallId(99)), Command::Tick];
+    let batch = Batch { node: NodeId(1), incarnation: Incarnation(1), seq: 9, shard: 0, commands };
+    // The twin: told what came of it, a call keeps its actor.
+    ear.outcomes(&batch, vec![Outcome::Call(call::Outcome::Done), Outcome::Done, Outcome::Done]);
+    assert_eq!(actor(unsure.call), before);
+
+    ear.unknown(&batch);
+    bench
+        .until("the call has another actor", || actor(unsure.call).is_some_and(|it| Some(it) != before))
+        .await;
+    assert_eq!((bench.node.calls(), actor(other.call)), (2, neighbour));
+    bench.hang_up(&unsure).await;
+    bench.hang_up(&other).await;
+    bench.until("no call is left", || bench.node.calls() == 0).await;
 }
