@@ -101,10 +101,20 @@ impl Telephone {
 
     /// The longest recording of what it heard.
     pub fn heard(&self) -> Vec<i16> {
+        self.recordings().max_by_key(Vec::len).unwrap_or_default()
+    }
+
+    fn recordings(&self) -> impl Iterator<Item = Vec<i16>> {
         let entries = fs::read_dir(self.dir.join("heard")).into_iter().flatten().flatten();
         let recordings =
             entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with("-dec.wav"));
-        recordings.filter_map(|path| tone::read(&path).ok()).max_by_key(Vec::len).unwrap_or_default()
+        recordings.filter_map(|path| tone::read(&path).ok())
+    }
+
+    /// For how many tenths of a second it heard a tone, over all its recordings: a session that changes may begin
+    /// another one.
+    pub fn tenths_heard(&self, hertz: f64) -> usize {
+        self.recordings().map(|samples| tone::tenths_heard(&samples, hertz)).sum()
     }
 
     /// Its last words without the running bit rates.

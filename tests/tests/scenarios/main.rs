@@ -8,6 +8,7 @@ mod t10_load;
 mod t20_members;
 mod t20_namespaces;
 mod t20_rehome;
+mod t20_rehome_audio;
 mod t30_audio;
 mod t30_explain;
 mod t50_crash;
