@@ -135,14 +135,35 @@ impl Agent {
         }
     }
 
+    /// A call that talks offers again what it has, by a re-INVITE: whoever can't answer has lost it.
+    pub fn probe(&mut self, now: Instant, call: CallRef) {
+        self.give(now, call, Input::Probe);
+    }
+
+    /// Every call ends in order: by BYE where it is answered, by CANCEL where it rings for a caller.
+    pub fn hang_up(&mut self, now: Instant) {
+        self.give_all(now, || Input::HangUp);
+    }
+
     /// Ends every call at once, as timed out.
     pub fn abandon(&mut self, now: Instant) {
-        for number in 0..self.callers.len() {
-            self.give(now, CallRef::caller(u32::try_from(number).unwrap_or(u32::MAX)), Input::Abandon);
-        }
-        for number in 0..self.callees.len() {
-            self.give(now, CallRef::callee(u32::try_from(number).unwrap_or(u32::MAX)), Input::Abandon);
-        }
+        self.give_all(now, || Input::Abandon);
+    }
+
+    /// The calls that are answered and not about to end, as this end sees it.
+    pub fn talking(&self) -> Vec<CallRef> {
+        let callers = self.callers.iter().zip(0..).filter(|(slot, _)| talks(slot, Caller::talks));
+        let callees = self.callees.iter().zip(0..).filter(|(slot, _)| talks(slot, Callee::talks));
+        callers
+            .map(|(_, number)| CallRef::caller(number))
+            .chain(callees.map(|(_, number)| CallRef::callee(number)))
+            .collect()
+    }
+
+    /// The number, or name, that the caller of this callee called, for as long as the callee is remembered.
+    pub fn called(&self, callee: CallRef) -> Option<&str> {
+        let slot = self.callees.get(callee.number as usize).filter(|_| callee.side == Side::Callee)?;
+        Some(slot.as_ref()?.machine.called())
     }
 
     /// The next thing to do.
@@ -208,6 +229,14 @@ impl Agent {
         match call.side {
             Side::Caller => self.callers.get(number).is_some_and(Option::is_some),
             Side::Callee => self.callees.get(number).is_some_and(Option::is_some),
+        }
+    }
+
+    fn give_all(&mut self, now: Instant, input: impl Fn() -> Input) {
+        let calls = |count: usize| 0..u32::try_from(count).unwrap_or(u32::MAX);
+        let callers = calls(self.callers.len()).map(CallRef::caller);
+        for call in callers.chain(calls(self.callees.len()).map(CallRef::callee)) {
+            self.give(now, call, input());
         }
     }
 
@@ -285,6 +314,10 @@ fn drain<M: Machine<Output = Output>>(slot: &mut Slot<M>, outputs: &mut VecDeque
     }
     slot.armed = Some(next);
     slot.armed
+}
+
+fn talks<M>(slot: &Option<Slot<M>>, talks: impl Fn(&M) -> bool) -> bool {
+    slot.as_ref().is_some_and(|slot| talks(&slot.machine))
 }
 
 /// Whether the queue's entry is the one that the call waits for; an older one is stale.

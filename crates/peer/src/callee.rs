@@ -68,10 +68,7 @@ impl Callee {
     ) -> Callee {
         let tag = local.tag(call);
         let user = match &invite.start {
-            Start::Request(_, uri) => {
-                let user = uri.split_once(':').and_then(|(_, rest)| rest.split_once('@'));
-                user.map_or("callee", |(user, _)| user.split(';').next().unwrap_or("callee"))
-            }
+            Start::Request(_, uri) => user_of(uri),
             Start::Response(_) => "callee",
         };
         let dialog = Dialog {
@@ -103,6 +100,19 @@ impl Callee {
     /// Whether the outcome is told and no retransmission is awaited any more.
     pub fn is_gone(&self) -> bool {
         self.state == State::Ended && self.timers.is_empty()
+    }
+
+    /// Whether it is answered, acknowledged and not about to end.
+    pub fn talks(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// The number, or name, that was called.
+    pub fn called(&self) -> &str {
+        match &self.invite.start {
+            Start::Request(_, uri) => user_of(uri),
+            Start::Response(_) => "",
+        }
     }
 
     /// The branch and Call-ID by which retransmissions of the INVITE and its CANCEL are found.
@@ -306,6 +316,9 @@ impl Machine for Callee {
         match input {
             Input::Start => self.start(now),
             Input::Received { message, flow } => self.on_message(now, &message, flow),
+            Input::Probe if self.state == State::Up => self.session.probe(now),
+            Input::Probe => {}
+            Input::HangUp => self.on_timer(now, Timer::HangUp),
             Input::Abandon => self.end(now, Outcome::TimedOut("end of the call before the run's")),
         }
     }
@@ -325,6 +338,12 @@ impl Machine for Callee {
     fn poll_timeout(&self) -> Option<Instant> {
         earliest([self.session.next(), self.timers.next()])
     }
+}
+
+/// The user part of a SIP URI, without its parameters (RFC 3261 §19.1.1).
+fn user_of(uri: &str) -> &str {
+    let user = uri.split_once(':').and_then(|(_, rest)| rest.split_once('@'));
+    user.map_or("callee", |(user, _)| user.split(';').next().unwrap_or("callee"))
 }
 
 /// An answer within this needs no 100 (RFC 3261 §17.2.1).

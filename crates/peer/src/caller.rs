@@ -27,6 +27,10 @@ pub enum Input {
         /// Where it came from.
         flow: Flow,
     },
+    /// Ask for what it has anew, by a re-INVITE, if it talks.
+    Probe,
+    /// Hang up, or give up, now.
+    HangUp,
     /// The run is over: end at once, whatever the plan says.
     Abandon,
 }
@@ -126,6 +130,11 @@ impl Caller {
     /// Whether the outcome is told and no retransmission is awaited any more.
     pub fn is_gone(&self) -> bool {
         self.state == State::Ended && self.timers.is_empty()
+    }
+
+    /// Whether it is answered and not about to end.
+    pub fn talks(&self) -> bool {
+        self.state == State::Up
     }
 
     fn start(&mut self, now: Instant) {
@@ -320,6 +329,18 @@ impl Caller {
         self.session.send_request(now, Method::Bye);
     }
 
+    /// Ends the call before its plan would: a call that rings counts as cancelled.
+    fn hang_up_now(&mut self, now: Instant) {
+        match self.state {
+            State::Up => self.hang_up(now),
+            State::Calling => {
+                self.plan.cancel_after.get_or_insert_default();
+                self.on_timer(now, Timer::Cancel);
+            }
+            State::Cancelling | State::Ending | State::Ended => {}
+        }
+    }
+
     fn on_session(&mut self, now: Instant, happened: Happened) {
         match (self.state, happened) {
             (State::Ended, _) | (_, Happened::Nothing | Happened::Acknowledged) => {}
@@ -398,6 +419,9 @@ impl Machine for Caller {
         match input {
             Input::Start => self.start(now),
             Input::Received { message, flow } => self.on_message(now, &message, flow),
+            Input::Probe if self.state == State::Up => self.session.probe(now),
+            Input::Probe => {}
+            Input::HangUp => self.hang_up_now(now),
             Input::Abandon => self.end(now, Outcome::TimedOut("end of the call before the run's")),
         }
     }

@@ -59,8 +59,10 @@ pub struct Mix {
     pub ring: Duration,
     /// The answer this long after the 180.
     pub answer: Duration,
-    /// How long an answered call is held.
+    /// How long an answered call is held, at least.
     pub hold: Duration,
+    /// How much longer at most: each call draws its own time.
+    pub hold_spread: Duration,
     /// The fraction of callers that CANCEL, at a moment drawn from the 180 up to just after the answer.
     pub cancel: f64,
     /// The earliest of those moments, counted from the 180.
@@ -85,6 +87,7 @@ impl Default for Mix {
             ring: Duration::ZERO,
             answer: Duration::ZERO,
             hold: Duration::from_secs(1),
+            hold_spread: Duration::ZERO,
             cancel: 0.0,
             cancel_from: Duration::ZERO,
             answer_late: 0.0,
@@ -105,13 +108,16 @@ impl Mix {
             let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1);
             self.cancel_from + Duration::from_nanos(rng.below(nanos))
         });
+        // Drawn only where there is something to draw, so that runs without it stay what they were.
+        let spread = u64::try_from(self.hold_spread.as_nanos()).unwrap_or(u64::MAX);
+        let hold = self.hold + Duration::from_nanos(if spread > 0 { rng.below(spread) } else { 0 });
         CallerPlan {
-            hold: self.hold,
+            hold,
             waits_for_bye: false,
             allows_bye: self.glare > 0.0,
             cancel_after,
             acks_lost: u32::from(chance(rng, self.lose_ack)),
-            reinvite_after: chance(rng, self.reinvite).then_some(self.hold / 2),
+            reinvite_after: chance(rng, self.reinvite).then_some(hold / 2),
             ..CallerPlan::default()
         }
     }

@@ -130,6 +130,13 @@ impl Session {
         self.request = Some(pending);
     }
 
+    /// Offers again what we have, unless a request of ours is unanswered.
+    pub(crate) fn probe(&mut self, now: Instant) {
+        if self.request.is_none() {
+            self.send_request(now, Method::Invite);
+        }
+    }
+
     /// Acknowledges a 2xx to INVITE: a transaction of its own (§13.2.2.4). `lost` ACKs are only remembered.
     pub(crate) fn acknowledge(&mut self, cseq: u32, lost: bool) {
         let bytes = match &self.ack {

@@ -445,3 +445,36 @@ fn options_are_answered_and_unknown_dialogs_are_not_there() {
     bob.expect("SIP/2.0 481 ");
     assert_eq!(bob.outcome(), Some(Outcome::Broken(Violation::UnexpectedRequest { method: "BYE" })));
 }
+
+#[test]
+fn a_caller_that_is_asked_offers_again_and_hangs_up() {
+    let (mut alice, invite) = Ladder::calling(mix());
+    let call = peer::CallRef::caller(0);
+    alice.agent.probe(alice.now, call);
+    assert_eq!(alice.next(), None, "it does not talk yet");
+    alice.receive(&response(&invite, "200 OK", ANSWER, SDP));
+    alice.expect("ACK ");
+    assert_eq!(alice.agent.talking(), [call]);
+    alice.agent.probe(alice.now, call);
+    let again = alice.expect("INVITE sip:node@192.0.2.1:5060 SIP/2.0\r\n");
+    assert_eq!(header(&again, "CSeq"), "2 INVITE");
+    alice.receive(&response(&again, "200 OK", ANSWER, SDP));
+    alice.expect("ACK ");
+    alice.agent.hang_up(alice.now);
+    let bye = alice.expect("BYE ");
+    assert_eq!(alice.agent.talking(), []);
+    alice.receive(&response(&bye, "200 OK", "", ""));
+    assert_eq!(alice.outcome(), Some(Outcome::Completed));
+}
+
+#[test]
+fn a_caller_that_is_asked_to_hang_up_while_it_rings_cancels() {
+    let (mut alice, invite) = Ladder::calling(mix());
+    alice.receive(&response(&invite, "180 Ringing", CONTACT, ""));
+    alice.agent.hang_up(alice.now);
+    let cancel = alice.expect("CANCEL ");
+    alice.receive(&response(&cancel, "200 OK", "", ""));
+    alice.receive(&response(&invite, "487 Request Terminated", "", ""));
+    alice.expect("ACK ");
+    assert_eq!(alice.outcome(), Some(Outcome::Cancelled));
+}
