@@ -2,6 +2,7 @@
 //! state.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -476,7 +477,10 @@ impl Cluster {
         }
         self.shared.raft.hand_over().await;
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|t| t.abort());
-        self.shared.raft.stop().await;
+        // What waits for room on a full disk is answered by nobody any more: the process ends without it, as it
+        // would by a crash.
+        let end = self.shared.seams.spawn.sleep_until(self.shared.seams.clock.now() + CLOSE_MAX);
+        futures::future::select(pin!(self.shared.raft.stop()), end).await;
     }
 }
 

@@ -487,6 +487,21 @@ fn a_voter_whose_disk_is_full_holds_nobody_up_and_catches_up_when_there_is_room(
 }
 
 #[test]
+fn a_node_closes_though_its_full_disk_never_answers() {
+    virtually(|| async {
+        for seed in 130..133 {
+            let nodes = Nodes::found(seed, 3).await;
+            let leader = nodes.leader().await;
+            nodes.up[&leader].0.disk.set_full(true);
+            put(nodes.node(leader % 3 + 1), "t").await;
+            let began = tokio::time::Instant::now();
+            nodes.node(leader).close().await;
+            assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+        }
+    });
+}
+
+#[test]
 fn a_leader_that_closes_hands_the_lead_over_first() {
     virtually(|| async {
         for seed in 110..114 {
