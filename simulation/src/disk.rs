@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use env::{Disk, DiskDone, DiskOp, FileEntry, Lane};
 use machine::Rng;
@@ -20,6 +21,10 @@ struct Shared {
     files: BTreeMap<String, Vec<u8>>,
     lanes: [VecDeque<(DiskOp, DiskDone)>; 2],
     capacity: u64,
+    /// Whether nothing can be written, be there room in a file or not.
+    full: bool,
+    /// How long an operation takes, at least and at most.
+    pace: (Duration, Duration),
     life: u64,
     performed: u64,
     refused: u64,
@@ -45,6 +50,8 @@ impl Default for MemDisk {
             files: BTreeMap::new(),
             lanes: [VecDeque::new(), VecDeque::new()],
             capacity: u64::MAX,
+            full: false,
+            pace: PACE,
             life: 0,
             performed: 0,
             refused: 0,
@@ -98,6 +105,24 @@ impl MemDisk {
     /// From now on the directory holds at most so many bytes.
     pub fn limit(&self, capacity: u64) {
         self.lock().capacity = capacity;
+    }
+
+    /// From now on nothing can be written, or everything again: a copying file system that is full refuses
+    /// even what overwrites.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// From now on an operation takes this long, at least and at most; without, as long as usual.
+    pub fn set_pace(&self, pace: Option<(Duration, Duration)>) {
+        self.lock().pace = pace.unwrap_or(PACE);
+    }
+
+    /// How long the next operation takes.
+    pub fn takes(&self, rng: &mut Rng) -> Duration {
+        let (min, max) = self.lock().pace;
+        let spread = max.saturating_sub(min).as_nanos() as u64;
+        min + Duration::from_nanos(if spread > 0 { rng.below(spread) } else { 0 })
     }
 
     /// What it has done.
@@ -179,7 +204,7 @@ impl Shared {
     fn room_for(&mut self, file: &str, len: usize) -> io::Result<()> {
         let others: u64 = self.files.iter().filter(|(n, _)| *n != file).map(|(_, b)| b.len() as u64).sum();
         let own = self.files.get(file).map_or(0, Vec::len);
-        if len > own && others + len as u64 > self.capacity {
+        if self.full || len > own && others + len as u64 > self.capacity {
             self.refused += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -269,3 +294,5 @@ fn overwrite(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 }
 
 const BLOCK: usize = 4096;
+/// A good device under some load.
+const PACE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));

@@ -5,7 +5,7 @@
 //! whether it stands: one that hears nothing gives up after a while, and the other, no longer answered, after
 //! it. Frames are never lost singly: a cut holds them up, and they die with their connection.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -44,8 +44,10 @@ struct State {
     serial: u64,
     nodes: BTreeMap<u64, Node>,
     pairs: BTreeMap<Key, Pair>,
-    /// From whom to whom nothing passes.
-    cuts: BTreeSet<(u64, u64)>,
+    /// How many frames a cut has held up.
+    held_up: u64,
+    /// From whom to whom nothing passes, and for how many reasons.
+    cuts: BTreeMap<(u64, u64), u32>,
 }
 
 struct Node {
@@ -145,7 +147,7 @@ impl State {
     }
 
     fn is_open(&self, from: u64, to: u64) -> bool {
-        !self.cuts.contains(&(from, to))
+        !self.cuts.contains_key(&(from, to))
     }
 
     fn up(&self, node: u64, peer: u64) -> Option<u64> {
@@ -186,8 +188,14 @@ impl Links {
         detect: Duration,
         rng: Rng,
     ) -> Arc<Links> {
-        let state =
-            State { rng, serial: 0, nodes: BTreeMap::new(), pairs: BTreeMap::new(), cuts: BTreeSet::new() };
+        let state = State {
+            rng,
+            serial: 0,
+            nodes: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            held_up: 0,
+            cuts: BTreeMap::new(),
+        };
         Arc::new(Links { state: Mutex::new(state), wire, clock, trace, idle: detect * 2 })
     }
 
@@ -227,7 +235,7 @@ impl Links {
     /// Nothing passes from one node to another any more; the other way is another matter.
     pub fn cut(self: &Arc<Links>, from: u64, to: u64) {
         let mut state = self.lock();
-        state.cuts.insert((from, to));
+        *state.cuts.entry((from, to)).or_default() += 1;
         self.listen(&mut state, key(from, to));
     }
 
@@ -240,12 +248,15 @@ impl Links {
         }
     }
 
-    /// Ends a cut. What it has held up comes some time later.
+    /// Ends a cut, if it was the last of its kind. What it has held up comes some time later.
     pub fn heal(self: &Arc<Links>, from: u64, to: u64) {
         let mut state = self.lock();
-        if !state.cuts.remove(&(from, to)) {
+        let Some(reasons) = state.cuts.get_mut(&(from, to)) else { return };
+        *reasons -= 1;
+        if *reasons > 0 {
             return;
         }
+        state.cuts.remove(&(from, to));
         self.listen(&mut state, key(from, to));
         let connection = state.pair(key(from, to)).connection;
         // A sender that hears nothing repeats itself at growing intervals.
@@ -256,8 +267,19 @@ impl Links {
 
     /// Ends all cuts.
     pub fn heal_all(self: &Arc<Links>) {
-        let cuts: Vec<(u64, u64)> = self.lock().cuts.iter().copied().collect();
-        cuts.into_iter().for_each(|(from, to)| self.heal(from, to));
+        let cuts: Vec<_> = self.lock().cuts.iter().map(|(way, reasons)| (*way, *reasons)).collect();
+        cuts.into_iter().for_each(|((from, to), reasons)| (0..reasons).for_each(|_| self.heal(from, to)));
+    }
+
+    /// How many frames cuts have held up so far.
+    pub fn held_up(&self) -> u64 {
+        self.lock().held_up
+    }
+
+    /// Whether each of two nodes can hear the other.
+    pub fn are_joined(&self, a: u64, b: u64) -> bool {
+        let state = self.lock();
+        state.is_open(a, b) && state.is_open(b, a)
     }
 
     /// Sets how long messages between two nodes are on their way.
@@ -461,6 +483,7 @@ impl Links {
             self.tell(state, to, LinkEvent::Frame { from, purpose, bytes }, connection);
         } else {
             lane.held.push_back(bytes);
+            state.held_up += 1;
         }
     }
 
@@ -553,6 +576,9 @@ const fn word(purpose: Purpose) -> &'static str {
     }
 }
 
+/// A pair in one rack.
+pub(crate) const QUICK: Latency =
+    Latency { min: Duration::from_micros(100), max: Duration::from_micros(600) };
 const TICK: Duration = Duration::from_nanos(1);
 /// A gigabit each second.
 const NS_PER_BYTE: u64 = 8;

@@ -5,15 +5,22 @@
 
 mod disk;
 mod entropy;
+pub mod fault;
 mod frames;
+mod healing;
 pub mod invariants;
+pub mod letter;
 mod life;
 mod members;
 mod network;
+pub mod peers;
+pub mod plan;
 mod relay;
+pub mod runner;
 mod scenario;
 mod time;
 mod trace;
+mod weather;
 mod world;
 
 pub use disk::{DiskCounts, MemDisk};
@@ -22,8 +29,10 @@ pub use frames::{Links, MemoryFrames};
 pub use life::Life;
 pub use members::Members;
 pub use network::{Handler, Latency, MemoryNetwork, Tap, Wire};
+pub use plan::{Cut, Plan};
 pub use relay::MemoryRelay;
 pub use scenario::{Figures, Run};
-pub use time::{VirtualClock, VirtualSpawn};
+pub use time::{NodeClock, VirtualClock, VirtualSpawn};
 pub use trace::Trace;
+pub use weather::Front;
 pub use world::World;

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use tokio::task::AbortHandle;
 
@@ -13,6 +14,8 @@ pub struct Life {
     number: u64,
     dead: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
+    halted: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Life {
@@ -45,6 +48,37 @@ impl Life {
     pub fn end(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.tasks.lock().expect("no holder of this lock panics").drain(..).for_each(|task| task.abort());
+    }
+
+    /// Stops it, as SIGSTOP stops a process: its tasks do nothing until it goes on.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets it go on where it stood; gives how many tasks had something to do meanwhile.
+    pub fn go_on(&self) -> usize {
+        self.halted.store(false, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.waiting.lock().expect("no holder of this lock panics"));
+        let tasks = waiting.len();
+        waiting.into_iter().for_each(Waker::wake);
+        tasks
+    }
+
+    /// Whether it stands still.
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a task of it must wait; it is woken when the life goes on.
+    pub(crate) fn halts(&self, waker: &Waker) -> bool {
+        if !self.is_halted() {
+            return false;
+        }
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        true
     }
 
     /// A task that ends with this life.

@@ -1,14 +1,15 @@
-//! The nodes of a cluster in one world: started together, killed and started again one by one.
+//! The nodes of a cluster in one world: started together, killed, halted and started again one by one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use env::Clock as _;
+use env::{BoxFuture, Clock as _};
 use node::{Node, NodeConfig, NodeHandle, StartError};
 
 use crate::disk::MemDisk;
 use crate::life::Life;
+use crate::time::NodeClock;
 use crate::world::World;
 
 /// The nodes of a cluster.
@@ -21,27 +22,34 @@ pub struct Members {
 struct Seat {
     config: NodeConfig,
     links: SocketAddr,
+    clock: Arc<NodeClock>,
     disk: MemDisk,
     life: Arc<Life>,
-    /// `None` while it is down.
+    /// `None` while it is down or starts.
     handle: Option<NodeHandle>,
 }
 
+/// A start under way: gives the node's handle.
+pub type Starting = BoxFuture<'static, Result<NodeHandle, StartError>>;
+
 impl Members {
-    /// Starts nodes that found a cluster, each with the address of its links. They wait for each other.
+    /// Starts nodes that found a cluster, each with the address of its links and parts in a million that its
+    /// clocks run too fast. They wait for each other.
     ///
     /// # Errors
     /// One can't start.
     pub async fn found(
         world: &mut World,
-        configs: Vec<(SocketAddr, NodeConfig)>,
+        configs: Vec<(SocketAddr, i64, NodeConfig)>,
     ) -> Result<Members, StartError> {
         let mut members = Members::default();
         let mut starts = Vec::new();
-        for (links, config) in configs {
+        for (links, ppm, config) in configs {
             let (disk, life) = (MemDisk::default(), Life::new(config.id.0, 1));
-            starts.push(Node::start(world.node(&life, &disk, Some(links)), config.clone()));
-            members.seats.insert(config.id.0, Seat { config, links, disk, life, handle: None });
+            let clock = Arc::new(NodeClock::right(world.clock.clone()).drifting(ppm));
+            let seams = world.node_by(clock.clone(), &life, &disk, Some(links));
+            starts.push(Node::start(seams, config.clone()));
+            members.seats.insert(config.id.0, Seat { config, links, clock, disk, life, handle: None });
         }
         let started = futures::future::join_all(starts).await;
         for (seat, handle) in members.seats.values_mut().zip(started) {
@@ -50,32 +58,68 @@ impl Members {
         Ok(members)
     }
 
-    /// The nodes that are up, by their ids.
+    /// The nodes that are up, by their ids; halted ones among them.
     pub fn alive(&self) -> Vec<NodeHandle> {
         self.seats.values().filter_map(|seat| seat.handle.clone()).collect()
     }
 
-    /// Kills a node.
-    pub fn kill(&mut self, world: &mut World, node: u64) {
-        let Some(seat) = self.seats.get_mut(&node) else { return };
-        let Some(handle) = seat.handle.take() else { return };
-        seat.disk = world.kill(&seat.life, &seat.disk);
-        // What libraries spawned themselves has no life to end with. It has dead hands; let it wind up.
-        tokio::spawn(async move { handle.stop().await });
+    /// The ids of the nodes that are up or starting, and not halted.
+    pub fn up(&self) -> Vec<u64> {
+        let up = self.seats.iter().filter(|(_, seat)| !seat.life.is_over() && !seat.life.is_halted());
+        up.map(|(node, _)| *node).collect()
     }
 
-    /// Starts a node that is down, with what its disk has kept.
-    ///
-    /// # Errors
-    /// It can't start.
-    pub async fn restart(&mut self, world: &mut World, node: u64) -> Result<(), StartError> {
-        let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.handle.is_none()) else {
-            return Ok(());
-        };
+    /// All nodes.
+    pub fn ids(&self) -> Vec<u64> {
+        self.seats.keys().copied().collect()
+    }
+
+    /// A node that is up.
+    pub fn handle(&self, node: u64) -> Option<&NodeHandle> {
+        self.seats.get(&node)?.handle.as_ref()
+    }
+
+    /// The present, last or next life of a node.
+    pub fn life(&self, node: u64) -> Option<&Arc<Life>> {
+        self.seats.get(&node).map(|seat| &seat.life)
+    }
+
+    /// The disk of a node, as its present life sees it.
+    pub fn disk(&self, node: u64) -> Option<&MemDisk> {
+        self.seats.get(&node).map(|seat| &seat.disk)
+    }
+
+    /// The clocks of a node.
+    pub fn clock(&self, node: u64) -> Option<&Arc<NodeClock>> {
+        self.seats.get(&node).map(|seat| &seat.clock)
+    }
+
+    /// Kills a node; gives whether it was up or starting.
+    pub fn kill(&mut self, world: &mut World, node: u64) -> bool {
+        let Some(seat) = self.seats.get_mut(&node).filter(|seat| !seat.life.is_over()) else { return false };
+        seat.disk = world.kill(&seat.life, &seat.disk);
+        // What libraries spawned themselves has no life to end with. It has dead hands; let it wind up.
+        if let Some(handle) = seat.handle.take() {
+            tokio::spawn(async move { handle.stop().await });
+        }
+        true
+    }
+
+    /// Starts a node that is down, with what its disk has kept. [`Members::started`] takes the outcome.
+    pub fn start(&mut self, world: &mut World, node: u64) -> Option<Starting> {
+        let seat = self.seats.get_mut(&node).filter(|seat| seat.life.is_over())?;
         seat.life = Life::new(node, seat.life.number() + 1);
         world.trace.note(world.clock.now(), &format!("node {node} begins its life {}", seat.life.number()));
-        let seams = world.node(&seat.life, &seat.disk, Some(seat.links));
-        seat.handle = Some(Node::start(seams, seat.config.clone()).await?);
-        Ok(())
+        let seams = world.node_by(seat.clock.clone(), &seat.life, &seat.disk, Some(seat.links));
+        Some(Box::pin(Node::start(seams, seat.config.clone())))
+    }
+
+    /// A node has started, in this of its lives.
+    pub fn started(&mut self, node: u64, life: u64, handle: NodeHandle) {
+        let seat = self.seats.get_mut(&node);
+        // It may have been killed as it started.
+        if let Some(seat) = seat.filter(|seat| seat.life.number() == life && !seat.life.is_over()) {
+            seat.handle = Some(handle);
+        }
     }
 }

@@ -14,9 +14,11 @@ use env::{Batch, BoxFuture, Clock, Datagrams, Listener, Network, Outgoing, Strea
 use machine::{Instant, Rng};
 use tokio::sync::Notify;
 
+use crate::fault::Effects;
 use crate::life::Life;
 use crate::time::VirtualClock;
 use crate::trace::Trace;
+use crate::weather::{Front, Weather};
 
 /// How long a message is on its way, drawn between two bounds.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,8 @@ pub struct Wire {
     trace: Arc<Trace>,
     latency: Latency,
     tap: Mutex<Option<Tap>>,
+    weather: Mutex<Weather>,
+    effects: Arc<Effects>,
 }
 
 /// Sees each datagram as it leaves: when, whose it is, from where to where, what it says.
@@ -181,10 +185,16 @@ fn wake(waker: &mut Option<Waker>) {
 
 impl Wire {
     /// A network whose delays follow from `rng`.
-    pub fn new(clock: Arc<VirtualClock>, trace: Arc<Trace>, latency: Latency, rng: Rng) -> Arc<Wire> {
+    pub(crate) fn new(
+        clock: Arc<VirtualClock>,
+        trace: Arc<Trace>,
+        (latency, effects): (Latency, Arc<Effects>),
+        mut rng: Rng,
+    ) -> Arc<Wire> {
+        let weather = Mutex::new(Weather::new(rng.fork()));
         let state = State { rng: Some(rng), ports: 50_000, ..State::default() };
         let (changed, tap) = (Notify::new(), Mutex::new(None));
-        Arc::new(Wire { state: Mutex::new(state), changed, clock, trace, latency, tap })
+        Arc::new(Wire { state: Mutex::new(state), changed, clock, trace, latency, tap, weather, effects })
     }
 
     /// Delivers what is due, for as long as the world lasts.
@@ -289,7 +299,32 @@ impl Wire {
         if let Some(tap) = tap {
             tap(now, life, from, to, &bytes);
         }
-        self.launch(Instant::ZERO, Cargo::Datagram { from, to, bytes });
+        let mut weather = lock(&self.weather);
+        if weather.is_fair() {
+            drop(weather);
+            self.launch(Instant::ZERO, Cargo::Datagram { from, to, bytes });
+            return;
+        }
+        let copies = weather.meet(from.ip(), to.ip(), &bytes, &self.effects);
+        drop(weather);
+        if copies.is_empty() {
+            self.trace.message(now, "lost", from, to, &bytes);
+        }
+        for (late, bytes) in copies {
+            let cargo = Cargo::Datagram { from, to, bytes };
+            if late.is_zero() {
+                self.launch(Instant::ZERO, cargo);
+            } else {
+                let mut state = lock(&self.state);
+                let (at, tie) = self.delay(&mut state);
+                self.push(state, at + late, tie, cargo);
+            }
+        }
+    }
+
+    /// A front comes under this number, or with `None` goes.
+    pub fn set_weather(&self, id: usize, front: Option<Front>) {
+        lock(&self.weather).set(id, front);
     }
 
     /// Shows each datagram to `tap` as it leaves.

@@ -55,7 +55,8 @@ impl MemoryRelay {
             let life = self.life.clone();
             let handler = move |from: SocketAddr, bytes: &[u8]| {
                 let mut sessions = lock(&sessions);
-                if sessions.muted {
+                // A halted process forwards nothing; what its sockets would have kept is lost here.
+                if sessions.muted || life.is_halted() {
                     return;
                 }
                 let Some((session, entry)) = sessions.by_id.get_mut(&id) else { return };

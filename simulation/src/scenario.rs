@@ -1,31 +1,30 @@
-//! A run: three nodes, floating homes, callers and callees; the holder of a home dies amid its calls and comes
-//! back. Everything follows from the seed.
+//! A run: nodes, floating homes, callers and callees, and all that the plan lets go wrong; then calm, in which
+//! everything must be well again. Everything follows from the seed.
 
-use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::{NodeId, Secret};
 use cluster::FloatingHome;
 use env::Clock as _;
-use machine::{Instant, Rng};
-use node::{ClusterConfig, NodeConfig, NodeHandle};
-use peer::{Agent, Destination, Endpoint, Event, Flow, Local, Mix, NoMedia, Outcome, Output, Transport};
+use machine::Instant;
+use node::{ClusterConfig, NodeConfig};
+use trunk::Name;
 use trunk::settings::PortRange;
-use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
-use crate::invariants::{
-    EqualDigests, Invariant, Limits, OneCdrPerCall, OneSpeaker, Oracle, Sent, Violation,
-};
+use crate::fault::{Kind, Site, perform};
+use crate::healing::ails;
+use crate::invariants::{Oracle, View, Violation, all, judge};
+use crate::letter::{Letter, Start};
 use crate::members::Members;
-use crate::time::VirtualClock;
+use crate::peers::{Peer, Society, Wish, live};
+use crate::plan::{self, Plan};
 use crate::world::{DETECT, World};
 
-/// What a seed made happen.
+/// What a plan made happen.
 #[derive(Debug)]
 pub struct Run {
-    /// Every message and every fault, line by line.
+    /// Every message and every fault, line by line; empty if nobody wanted them.
     pub trace: String,
     /// The digest of the trace.
     pub hash: u64,
@@ -40,239 +39,212 @@ pub struct Run {
 pub struct Figures {
     /// Calls placed.
     pub placed: usize,
-    /// Ends of calls, at callers and callees.
-    pub ended: usize,
-    /// Those ends that were not as planned, in words.
-    pub bad: Vec<String>,
-    /// Messages to peers that belong to no call.
-    pub strays: Vec<String>,
-    /// The node that was killed.
-    pub killed: u64,
-    /// How many calls it held then.
-    pub held: usize,
-    /// Who held the home after it.
-    pub successor: u64,
+    /// Calls that a callee's end answered.
+    pub answered: usize,
+    /// Calls that lived when faults stopped.
+    pub survived: usize,
     /// CDRs made.
     pub cdrs: u64,
-    /// Slots held in the end, on all nodes together.
-    pub slots: usize,
-    /// Live calls in the end, on all nodes together.
-    pub calls: usize,
-    /// The nodes that are up in the end.
-    pub nodes: usize,
+    /// How often each kind of fault took effect.
+    pub effects: Vec<(Kind, u64)>,
+    /// How long it lasted, in the world's milliseconds.
+    pub lasted_ms: u64,
+    /// How long healing took, in the world's milliseconds.
+    pub healed_ms: u64,
 }
-
-impl Figures {
-    /// Whether a node that carried calls died, another took them, every call went as its ends had planned, and
-    /// nothing is left of it.
-    pub fn is_good(&self) -> bool {
-        let bit = self.held > 0 && self.successor != 0 && self.successor != self.killed;
-        let ended = self.ended == 2 * self.placed && self.bad.is_empty() && self.strays.is_empty();
-        bit && ended && self.cdrs == self.placed as u64 && (self.slots, self.calls, self.nodes) == (0, 0, 3)
-    }
-}
-
-const NODES: u64 = 3;
-const CALLS: usize = 6;
-/// When the first call is placed: by then the homes are held.
-const FIRST_CALL: Duration = Duration::from_secs(4);
-/// Between two calls.
-const CALL_GAP: Duration = Duration::from_millis(150);
-const HOLD: Duration = Duration::from_secs(5);
-/// Between two looks of the invariants.
-const LOOK: Duration = Duration::from_millis(5);
-const END: Duration = Duration::from_secs(17);
 
 impl Run {
-    /// The run that follows from `seed`.
-    pub fn of(seed: u64) -> Run {
+    /// The run of a plan, once per process; its trace keeps its lines, or their digest only.
+    pub fn of(plan: &Plan, lines: bool) -> Run {
+        let panics = hear_panics();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime without input and output needs nothing of the system");
-        runtime.block_on(play(seed))
+        let mut run = runtime.block_on(play(plan, lines));
+        let first = panics.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+        if let Some(found) = first {
+            let at = Instant::ZERO + Duration::from_millis(run.figures.lasted_ms);
+            run.violations.push(Violation { at, clause: "nothing panics", found });
+        }
+        run
     }
 
     /// Whether nothing was wrong.
     pub fn is_good(&self) -> bool {
-        self.violations.is_empty() && self.figures.is_good()
+        self.violations.is_empty()
     }
 }
 
-fn ip(subnet: u8, host: u8) -> IpAddr {
-    [10, 0, subnet, host].into()
+/// Keeps what panics say: tasks and actors end quietly by them.
+fn hear_panics() -> Arc<Mutex<Vec<String>>> {
+    let (heard, before) = (Arc::new(Mutex::new(Vec::new())), std::panic::take_hook());
+    let kept = heard.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.to_string();
+        // openraft's own, where a task of a process that was killed asks for one that is gone.
+        if !said.contains("RaftCore should have already quit") {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+            before(panic);
+        }
+    }));
+    heard
 }
 
-fn sip(subnet: u8, host: u8) -> SocketAddr {
-    SocketAddr::new(ip(subnet, host), 5060)
-}
-
-fn links(node: u64) -> SocketAddr {
-    SocketAddr::new(ip(0, node as u8), 7000)
-}
-
-const HOMES: u8 = 9;
-const CALLER: u8 = 1;
-const CALLEE: u8 = 2;
-
-fn home(number: u8) -> FloatingHome {
-    FloatingHome {
-        name: Name::new(&format!("h{number}")).expect("a letter and a digit"),
-        address: ip(HOMES, number),
+fn config(plan: &Plan, id: u64) -> NodeConfig {
+    let links = |id: u64| std::net::SocketAddr::new(plan::node(id), 7000);
+    let peers = (1..=plan.nodes).map(|node| env::Peer { node, at: links(node) }).collect();
+    let listen = vec![(trunk::Transport::Udp, plan::sip_of(plan::node(id)))];
+    let home = |place: u8| FloatingHome {
+        name: Name::new(&format!("h{place}")).expect("a letter and a digit"),
+        address: plan::home(place),
         sip: vec![(trunk::Transport::Udp, 5060)],
         media_ports: PortRange { first: 20_000, last: 20_999 },
         nodes: Vec::new(),
         region: None,
-    }
-}
-
-fn config(node: u64) -> NodeConfig {
-    let peers = (1..=NODES).map(|node| env::Peer { node, at: links(node) }).collect();
-    let listen = vec![(trunk::Transport::Udp, sip(0, node as u8))];
+    };
     NodeConfig {
         domain: "sim.example".into(),
-        media: ip(0, node as u8),
-        floating: (1..=3).map(home).collect(),
+        media: plan::node(id),
+        floating: (0..plan.homes).map(home).collect(),
         cluster: Some(ClusterConfig { peers, detect: DETECT, secret: Secret::new([7; 16]) }),
-        ..NodeConfig::new(NodeId(node), &format!("n{node}"), listen)
+        ..NodeConfig::new(NodeId(id), &format!("n{id}"), listen)
     }
 }
 
-fn resources() -> Vec<Resource> {
-    let mut pbx = Trunk::new(Name::new("pbx").expect("a name"));
-    pbx.settings.access.networks = vec!["10.0.1.0/24".parse().expect("a network")];
-    pbx.settings.limits.concurrent = Some(CALLS as u32);
-    let mut carrier = Gateway::new(Name::new("carrier").expect("a name"));
-    carrier.targets = vec![SipTarget::parse("sip:10.0.2.1:5060").expect("a target")];
-    vec![Resource::Trunk(Box::new(pbx)), Resource::Gateway(Box::new(carrier))]
-}
-
-fn oracle(world: &World) -> Arc<Oracle> {
-    let speakers = OneSpeaker::new((1..=3).map(|number| ip(HOMES, number)), DETECT / 2);
-    let invariants: [Box<dyn Invariant>; 4] = [
-        Box::new(Limits),
-        Box::new(speakers),
-        Box::new(OneCdrPerCall::default()),
-        Box::new(EqualDigests::default()),
-    ];
-    let oracle = Arc::new(Oracle::new(invariants.into()));
-    let watch = oracle.clone();
-    world.wire.watch(Arc::new(move |at, life, from, to, _| watch.sent(&Sent { at, life, from, to })));
+fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
+    let homes = (0..plan.homes).map(plan::home).collect();
+    let oracle = Arc::new(Oracle::new(all(homes, DETECT, &world.effects)));
+    let (watch, effects) = (oracle.clone(), world.effects.clone());
+    world.wire.watch(Arc::new(move |at, life, from, to, bytes| {
+        watch.sent(at, life, from, to, bytes);
+        if life.node() == 0
+            && let Some(kind) = Letter::read(bytes).and_then(|letter| way(&letter))
+        {
+            effects.count(kind);
+        }
+    }));
     oracle
 }
 
-/// The ends of calls at one address.
-async fn peer(peers: peer::World, address: SocketAddr, rng: Rng, places: usize, figures: &RefCell<Figures>) {
-    let local = Local::new(Transport::Udp, address, 1, true);
-    let mix = Mix {
-        ring: Duration::from_millis(200),
-        answer: Duration::from_millis(700),
-        hold: HOLD,
-        ..Mix::default()
-    };
-    let agent = Agent::new(local, mix, rng, Box::new(NoMedia(address)));
-    let mut endpoints =
-        [Endpoint::open(&peers, Transport::Udp, address, agent).expect("peers have addresses of their own")];
-    let mut sink = |at: Instant, output: Output| match output {
-        Output::Event { event: Event::Ended(outcome), .. } => {
-            let mut figures = figures.borrow_mut();
-            figures.ended += 1;
-            if outcome != Outcome::Completed {
-                figures.bad.push(format!("{address} at {} ms: {outcome}", at.as_nanos() / 1_000_000));
-            }
+/// The way of a peer that a message of its own shows.
+fn way(letter: &Letter<'_>) -> Option<Kind> {
+    match letter.start {
+        Start::Request("CANCEL") => Some(Kind::Cancel),
+        Start::Request("INVITE") if !letter.to_tag.is_empty() => Some(Kind::Reinvite),
+        Start::Response(486 | 404 | 603 | 503) => Some(Kind::Refusal),
+        _ => None,
+    }
+}
+
+fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {
+    let mut rng = || world.rng();
+    let callers = plan.callers.iter().enumerate().map(|(place, mix)| {
+        let calls = plan.calls.iter().filter(|call| call.caller == place).copied().collect();
+        (plan::caller(place), mix, calls)
+    });
+    let callees = plan.callees.iter().enumerate().map(|(place, mix)| (plan::callee(place), mix, Vec::new()));
+    let peers = callers.chain(callees);
+    peers.map(|(at, mix, calls)| Peer { at, mix: mix.clone(), rng: rng(), calls }).collect()
+}
+
+async fn play(plan: &Plan, lines: bool) -> Run {
+    let mut world = World::noted(plan.seed, lines);
+    let oracle = oracle(plan, &world);
+    let drift = |id: u64| plan.faults.iter().filter(move |it| it.who == crate::fault::Who::Node(id));
+    let ppm = |id: u64| drift(id).find(|it| it.kind == Kind::ClockDrift).map_or(0, |it| it.amount);
+    let links = |id: u64| std::net::SocketAddr::new(plan::node(id), 7000);
+    let configs = (1..=plan.nodes).map(|id| (links(id), ppm(id), config(plan, id))).collect();
+    let mut members = Members::found(&mut world, configs).await.expect("nodes start on empty disks");
+    let first = members.alive().into_iter().next().expect("all are up");
+    first.cluster().put(plan.resources(None)).await.expect("it was not fenced off").expect("good resources");
+    let society = Society::default();
+    let peers = self::society(plan, &mut world);
+    let seams = world.peers();
+    let lives = futures::future::join_all(peers.into_iter().map(|peer| live(&seams, peer, &society)));
+    let (clock, trace, effects) = (world.clock.clone(), world.trace.clone(), world.effects.clone());
+    let mut figures = Figures::default();
+    let mut site = Site::new(&mut world, &mut members, &oracle, plan);
+    let story = tell(&mut site, &society, &mut figures);
+    tokio::join!(biased; lives, story);
+    let nodes = members.alive();
+    let stories = society.stories.into_inner();
+    judge(&oracle, clock.now(), &stories, &effects, &plan.faults);
+    let up = members.up();
+    let violations = oracle.end(&View { at: clock.now(), nodes: &nodes, up: &up, links: &world.links });
+    figures.placed = stories.calls.len();
+    let answered = |story: &&crate::peers::Story| story.callees.iter().any(|end| end.answered.is_some());
+    figures.answered = stories.calls.values().filter(answered).count();
+    let made = nodes.iter().map(|node| node.cluster().read(cluster::State::cdrs_made));
+    figures.cdrs = made.max().unwrap_or_default();
+    figures.effects = effects.counts().into_iter().collect();
+    figures.lasted_ms = clock.now().as_nanos() / 1_000_000;
+    Run { hash: trace.hash(), trace: trace.text(), violations, figures }
+}
+
+/// Faults, then calm, healing, a probe of what survived, and the end of all calls.
+async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
+    let clock = site.world.clock.clone();
+    perform(site).await;
+    site.calm();
+    let calm = clock.now();
+    let healed = heal(site, HEAL_MAX, true).await;
+    figures.healed_ms = clock.now().since(calm).as_millis() as u64;
+    let alive = site.members.alive();
+    let live = alive.iter().map(|node| node.cluster().read(|state| state.calls().len()));
+    figures.survived = live.max().unwrap_or_default();
+    if let Err(ails) = healed {
+        site.oracle.found(clock.now(), HEALS, ails);
+    }
+    for (wish, wait) in
+        [(Wish::CallersProbe, PROBE), (Wish::CalleesProbe, PROBE), (Wish::CallersHangUp, PROBE)]
+    {
+        if figures.survived > 0 || wish == Wish::CallersHangUp {
+            society.wish.set(wish);
+            site.pass(clock.now() + wait).await;
         }
-        Output::Stray(violation) => figures.borrow_mut().strays.push(format!("{address}: {violation}")),
-        _ => {}
-    };
-    for call in 0..places {
-        let due = Instant::ZERO + FIRST_CALL + CALL_GAP * call as u32;
-        peer::drive(&peers, &mut endpoints, due, &mut sink).await.expect("sockets of peers never fail");
-        let destination = Destination {
-            flow: Flow::Datagram(sip(HOMES, 1)),
-            uri: "sip:+31301111111@10.0.9.1:5060".into(),
-            user: "+31201234567".into(),
+    }
+    society.wish.set(Wish::CalleesHangUp);
+    let deadline = clock.now() + END_MAX;
+    while clock.now() < deadline && !(society.stories.borrow().are_over() && is_empty(site)) {
+        site.pass(clock.now() + STEP).await;
+    }
+    if let Err(ails) = heal(site, LINGER_MAX, false).await {
+        site.oracle.found(clock.now(), HEALS, format!("when all calls had ended: {ails}"));
+    }
+    if !is_empty(site) {
+        let left: usize = site.members.alive().iter().map(node::NodeHandle::calls).sum();
+        site.oracle.found(clock.now(), HEALS, format!("{left} calls live on, and no end of theirs does"));
+    }
+    society.wish.set(Wish::Leave);
+}
+
+/// Waits until all is well again.
+async fn heal(site: &mut Site<'_>, at_most: Duration, lingering: bool) -> Result<(), String> {
+    let clock = site.world.clock.clone();
+    let deadline = clock.now() + at_most;
+    loop {
+        let Some(ails) = ails(&site.members.alive(), site.members.ids().len(), lingering) else {
+            return Ok(());
         };
-        figures.borrow_mut().placed += 1;
-        for endpoint in &mut endpoints {
-            endpoint.agent().place(due, due, destination.clone());
+        if clock.now() >= deadline {
+            return Err(ails);
         }
-    }
-    let end = Instant::ZERO + END;
-    peer::drive(&peers, &mut endpoints, end, &mut sink).await.expect("sockets of peers never fail");
-}
-
-/// Who holds the first home, as the node that has applied most knows.
-fn holder(members: &Members) -> Option<NodeId> {
-    let nodes = members.alive();
-    let newest = nodes.iter().max_by_key(|node| node.cluster().status().applied)?;
-    newest.cluster().read(|state| state.home_named(&home(1).name)?.1.holder)
-}
-
-/// Lets time pass under the eyes of the invariants.
-async fn pass(clock: &VirtualClock, nodes: &[NodeHandle], oracle: &Oracle, until: Instant) {
-    while clock.now() < until {
-        clock.sleep_until(until.min(clock.now() + LOOK)).await;
-        oracle.look(clock.now(), nodes);
+        site.pass(clock.now() + STEP).await;
     }
 }
 
-/// Kills the holder of the first home amid its calls, and starts it again.
-async fn faults(
-    world: &mut World,
-    members: &mut Members,
-    oracle: &Oracle,
-    mut rng: Rng,
-    figures: &RefCell<Figures>,
-) {
-    let clock = world.clock.clone();
-    let mut within =
-        |from: Duration, spread_ms: u64| from + Duration::from_micros(rng.below(spread_ms * 1_000));
-    // While calls ring, are answered, or talk.
-    let dies = Instant::ZERO + within(FIRST_CALL + Duration::from_millis(200), 4_200);
-    let returns = dies + within(Duration::from_millis(1_500), 3_000);
-    pass(&clock, &members.alive(), oracle, dies).await;
-    if let Some(NodeId(victim)) = holder(members) {
-        let held = members.alive().iter().find(|it| it.cluster().node().0 == victim).map(|it| it.calls());
-        members.kill(world, victim);
-        (figures.borrow_mut().killed, figures.borrow_mut().held) = (victim, held.unwrap_or_default());
-    }
-    pass(&clock, &members.alive(), oracle, returns).await;
-    figures.borrow_mut().successor = holder(members).map_or(0, |node| node.0);
-    let victim = figures.borrow().killed;
-    let others = members.alive();
-    let restarted = tokio::select! {
-        biased;
-        restarted = members.restart(world, victim) => restarted.map_err(|error| error.to_string()),
-        () = pass(&clock, &others, oracle, Instant::ZERO + END) => Err("it still waits".to_owned()),
-    };
-    if let Err(error) = restarted {
-        figures.borrow_mut().bad.push(format!("node {victim} does not start again: {error}"));
-    }
-    pass(&clock, &members.alive(), oracle, Instant::ZERO + END).await;
+fn is_empty(site: &Site<'_>) -> bool {
+    site.members.alive().iter().all(|node| node.cluster().read(|state| state.calls().len()) == 0)
 }
 
-async fn play(seed: u64) -> Run {
-    let mut world = World::new(seed);
-    let oracle = oracle(&world);
-    let configs = (1..=NODES).map(|node| (links(node), config(node))).collect();
-    let mut members = Members::found(&mut world, configs).await.expect("three nodes start on empty disks");
-    let first = members.alive().into_iter().next().expect("three are up");
-    first.cluster().put(resources()).await.expect("it was not fenced off").expect("good resources");
-    let figures = RefCell::new(Figures::default());
-    let (callee, caller) = (sip(CALLEE, 1), sip(CALLER, 1));
-    let callee = peer(world.peers(), callee, world.rng(), 0, &figures);
-    let caller = peer(world.peers(), caller, world.rng(), CALLS, &figures);
-    let rng = world.rng();
-    let faults = faults(&mut world, &mut members, &oracle, rng, &figures);
-    tokio::join!(biased; callee, caller, faults);
-    let nodes = members.alive();
-    let violations = oracle.end(world.clock.now(), &nodes);
-    let mut figures = figures.into_inner();
-    figures.nodes = nodes.len();
-    figures.calls = nodes.iter().map(|node| node.calls()).sum();
-    figures.slots = nodes.iter().map(|node| node.cluster().read(|state| state.slots().count())).sum();
-    figures.cdrs =
-        nodes.iter().map(|node| node.cluster().read(cluster::State::cdrs_made)).max().unwrap_or_default();
-    Run { hash: world.trace.hash(), trace: world.trace.text(), violations, figures }
-}
+const HEALS: &str = "liveness: all is well 30 s after faults have stopped";
+const HEAL_MAX: Duration = Duration::from_secs(30);
+/// A refusal that nobody acknowledges is repeated for 64·T1, and CDRs are written after it.
+const LINGER_MAX: Duration = Duration::from_secs(45);
+const STEP: Duration = Duration::from_millis(100);
+/// How long a question through both legs, or a BYE, may take.
+const PROBE: Duration = Duration::from_secs(2);
+/// A peer that nobody answers gives up after 64·T1; the node may begin as long after it.
+const END_MAX: Duration = Duration::from_secs(80);

@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 
 use crate::disk::MemDisk;
 use crate::entropy::SeededEntropy;
+use crate::fault::Effects;
 use crate::frames::Links;
 use crate::life::Life;
 use crate::network::{Latency, MemoryNetwork, Wire};
 use crate::relay::MemoryRelay;
-use crate::time::{VirtualClock, VirtualSpawn};
+use crate::time::{NodeClock, VirtualClock, VirtualSpawn};
 use crate::trace::Trace;
 
 /// A world in virtual time. Made inside a current-thread runtime that started paused.
@@ -28,14 +29,14 @@ pub struct World {
     pub trace: Arc<Trace>,
     /// The links between its nodes.
     pub links: Arc<Links>,
+    /// What faults have done.
+    pub effects: Arc<Effects>,
     peers: Arc<Life>,
     rng: Rng,
 }
 
 /// How long a message is on its way: a local network with some queueing.
 const LATENCY: Latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
-/// How long a write takes to be durable.
-const SYNC: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
 
 /// After how much silence a node is held dead: the default of node files.
 pub(crate) const DETECT: Duration = Duration::from_millis(500);
@@ -43,18 +44,36 @@ pub(crate) const DETECT: Duration = Duration::from_millis(500);
 impl World {
     /// The world that follows from `seed`.
     pub fn new(seed: u64) -> World {
+        World::noted(seed, true)
+    }
+
+    /// The world that follows from `seed`; its trace keeps its lines, or their digest only.
+    pub fn noted(seed: u64, lines: bool) -> World {
         let mut rng = Rng::from_u64(seed);
         let clock = Arc::new(VirtualClock::start());
-        let trace = Arc::new(Trace::default());
-        let wire = Wire::new(clock.clone(), trace.clone(), LATENCY, rng.fork());
+        let trace = Arc::new(Trace::new(lines));
+        let effects = Arc::new(Effects::default());
+        let wire = Wire::new(clock.clone(), trace.clone(), (LATENCY, effects.clone()), rng.fork());
         tokio::spawn(wire.clone().run());
         let links = Links::new(wire.clone(), clock.clone(), trace.clone(), DETECT, rng.fork());
-        World { clock, wire, trace, links, peers: Life::of_peers(), rng }
+        World { clock, wire, trace, links, effects, peers: Life::of_peers(), rng }
     }
 
     /// The seams of a life of a node with this disk; with `at`, where others of its cluster find it.
     pub fn node(&mut self, life: &Arc<Life>, disk: &MemDisk, at: Option<SocketAddr>) -> node::World {
-        let spawn = VirtualSpawn { clock: self.clock.clone(), life: life.clone() };
+        let clock = NodeClock::right(self.clock.clone());
+        self.node_by(Arc::new(clock), life, disk, at)
+    }
+
+    /// The same, for a node with a clock of its own.
+    pub fn node_by(
+        &mut self,
+        clock: Arc<NodeClock>,
+        life: &Arc<Life>,
+        disk: &MemDisk,
+        at: Option<SocketAddr>,
+    ) -> node::World {
+        let spawn = VirtualSpawn { clock: clock.clone(), life: life.clone() };
         let bells = [Arc::new(Notify::new()), Arc::new(Notify::new())];
         for (lane, bell) in [Lane::Log, Lane::Bulk].into_iter().zip(&bells) {
             self.turn(&spawn, disk, lane, bell.clone());
@@ -65,7 +84,7 @@ impl World {
         }));
         let frames = at.map(|at| self.links.open(Peer { node: life.node(), at }) as Arc<dyn Frames>);
         node::World {
-            clock: self.clock.clone(),
+            clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.rng.fork())),
             spawn: Arc::new(spawn),
             network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: life.clone() }),
@@ -92,7 +111,10 @@ impl World {
     pub fn peers(&self) -> peer::World {
         peer::World {
             clock: self.clock.clone(),
-            spawn: Arc::new(VirtualSpawn { clock: self.clock.clone(), life: self.peers.clone() }),
+            spawn: Arc::new(VirtualSpawn {
+                clock: Arc::new(NodeClock::right(self.clock.clone())),
+                life: self.peers.clone(),
+            }),
             network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: self.peers.clone() }),
         }
     }
@@ -112,8 +134,7 @@ impl World {
                     waits.await;
                     continue;
                 }
-                let spread = SYNC.1.saturating_sub(SYNC.0).as_nanos() as u64;
-                tokio::time::sleep(SYNC.0 + Duration::from_nanos(rng.below(spread))).await;
+                tokio::time::sleep(disk.takes(&mut rng)).await;
                 disk.step(lane);
             }
         };

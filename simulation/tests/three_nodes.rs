@@ -1,4 +1,4 @@
-//! Three whole nodes, a caller and a callee in virtual time: the node that carries the calls dies, and they go on.
+//! Whole nodes, callers and callees in virtual time, and all that may go wrong with them.
 
 use std::process::Command;
 
@@ -10,20 +10,36 @@ fn sim(arguments: &[&str]) -> (String, bool) {
 }
 
 #[test]
-fn twenty_seeds_of_a_dying_node_lose_no_call() {
-    let (said, good) = sim(&["sweep", "--seeds", "1..21"]);
+fn a_hundred_seeds_of_trouble_break_no_invariant() {
+    let (said, good) = sim(&["sweep", "--seeds", "1..101", "--jobs", "2"]);
     assert!(good, "{said}");
 }
 
 /// One seed per process: a world's chance is its process's.
 #[test]
 fn a_seed_is_one_world_in_any_process_and_another_seed_another() {
-    let trace = |seed: &str| {
-        let (said, good) = sim(&["run", "--seed", seed]);
+    let trace = |seed: &str, more: &[&str]| {
+        let (said, good) = sim(&[&["run", "--seed", seed], more].concat());
         assert!(good, "{said}");
         said.lines().next().and_then(|line| line.split(" trace ").nth(1)).expect("a trace").to_owned()
     };
-    let first = trace("7");
-    assert_eq!(first, trace("7"));
-    assert_ne!(first, trace("8"));
+    for seed in ["7", "13"] {
+        let first = trace(seed, &[]);
+        assert_eq!(first, trace(seed, &[]));
+        assert_eq!(first, trace(seed, &["--digest"]), "a run that keeps no lines is the same run");
+        assert_ne!(first, trace("8", &[]));
+    }
+}
+
+#[test]
+fn what_the_command_line_can_do_and_what_not_shows_in_the_exit_code() {
+    let code = |words: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_banyan-sim")).args(words).output();
+        run.expect("the program runs").status.code()
+    };
+    assert_eq!(code(&["faults"]), Some(0));
+    assert_eq!(code(&["plan", "--seed", "1"]), Some(0));
+    for bad in [&["run"][..], &["sweep", "--seeds", "1"], &["run", "--seed", "one"], &["dance"], &[]] {
+        assert_eq!(code(bad), Some(2), "{bad:?}");
+    }
 }

@@ -23,7 +23,7 @@ impl Net {
         let clock = Arc::new(VirtualClock::start());
         let trace = Arc::new(Trace::default());
         let latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
-        let wire = Wire::new(clock.clone(), trace.clone(), latency, rng.fork());
+        let wire = Wire::new(clock.clone(), trace.clone(), (latency, Arc::default()), rng.fork());
         tokio::spawn(wire.clone().run());
         let links = Links::new(wire, clock.clone(), trace.clone(), DETECT, rng);
         Net { links, clock, trace }

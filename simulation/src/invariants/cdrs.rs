@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use call::CallId;
-use node::NodeHandle;
 
-use super::Invariant;
+use super::{Invariant, View};
 
 /// I-28. A CDR stays in the state until two nodes have it on disk, which is longer than between two looks.
 #[derive(Debug, Default)]
@@ -31,8 +30,8 @@ impl Invariant for OneCdrPerCall {
         "I-28 exactly one CDR per admitted call"
     }
 
-    fn look(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        nodes.iter().find_map(|node| {
+    fn look(&mut self, view: &View<'_>) -> Option<String> {
+        view.nodes.iter().find_map(|node| {
             node.cluster().read(|state| {
                 self.admitted.extend(state.calls().map(|record| record.id));
                 let twice = state.cdrs().find_map(|(number, cdr)| self.made(number, cdr.id));
@@ -45,11 +44,11 @@ impl Invariant for OneCdrPerCall {
         })
     }
 
-    fn end(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        if let Some(found) = self.look(nodes) {
+    fn end(&mut self, view: &View<'_>) -> Option<String> {
+        if let Some(found) = self.look(view) {
             return Some(found);
         }
-        nodes.iter().find_map(|node| {
+        view.nodes.iter().find_map(|node| {
             let (made, live) = node.cluster().read(|state| {
                 (state.cdrs_made(), state.calls().map(|record| record.id).collect::<BTreeSet<_>>())
             });

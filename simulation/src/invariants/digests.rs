@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use node::NodeHandle;
-
-use super::Invariant;
+use super::{Invariant, View};
 
 /// I-31. Each index that any node is seen at is remembered; at the end the digests over all bytes must agree.
 #[derive(Debug, Default)]
@@ -26,8 +24,8 @@ impl Invariant for EqualDigests {
         "I-31 equal state at equal index"
     }
 
-    fn look(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        nodes.iter().find_map(|node| {
+    fn look(&mut self, view: &View<'_>) -> Option<String> {
+        view.nodes.iter().find_map(|node| {
             let cluster = node.cluster();
             let index = cluster.status().applied;
             // Before its first entry, a new life has what its last snapshot held.
@@ -36,11 +34,12 @@ impl Invariant for EqualDigests {
         })
     }
 
-    fn end(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        if let Some(found) = self.look(nodes) {
+    fn end(&mut self, view: &View<'_>) -> Option<String> {
+        if let Some(found) = self.look(view) {
             return Some(found);
         }
-        let full: Vec<(u64, u64, u64)> = nodes
+        let full: Vec<(u64, u64, u64)> = view
+            .nodes
             .iter()
             .map(|node| {
                 let cluster = node.cluster();

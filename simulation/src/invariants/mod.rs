@@ -1,27 +1,51 @@
 //! What must always hold, a file per invariant. Each sees every datagram as it leaves and looks at all living
 //! nodes every few milliseconds; the first breach of each is kept.
 
+mod billing;
 mod cdrs;
 mod digests;
+mod early;
+mod finals;
+mod leaders;
 mod limits;
+mod minority;
+mod promises;
+mod refusals;
+mod sequence;
+mod slots;
 mod speakers;
+mod written;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use machine::Instant;
 use node::NodeHandle;
 
+use crate::fault::Effects;
+use crate::frames::Links;
+use crate::letter::Letter;
 use crate::life::Life;
 
+pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
 pub use digests::EqualDigests;
+pub use early::NothingEarly;
+pub use finals::OneFinal;
+pub use leaders::OneLeader;
 pub use limits::Limits;
+pub use minority::MuteMinority;
+pub use promises::judge;
+pub use refusals::NoFalseRefusal;
+pub use sequence::Sequence;
+pub use slots::Slots;
 pub use speakers::OneSpeaker;
+pub use written::CdrsWritten;
 
 /// A datagram that leaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Sent<'a> {
     /// When.
     pub at: Instant,
@@ -31,6 +55,25 @@ pub struct Sent<'a> {
     pub from: SocketAddr,
     /// To where.
     pub to: SocketAddr,
+    /// What it says.
+    pub bytes: &'a [u8],
+    /// The same, if it is SIP.
+    pub letter: Option<Letter<'a>>,
+    /// The nodes, as they were at the last look.
+    pub nodes: &'a [NodeHandle],
+}
+
+/// A look at the world between two steps.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// When.
+    pub at: Instant,
+    /// The nodes that are up.
+    pub nodes: &'a [NodeHandle],
+    /// The ids of those that are up or starting, and not halted.
+    pub up: &'a [u64],
+    /// Their links.
+    pub links: &'a Links,
 }
 
 /// Something that must always hold.
@@ -43,13 +86,13 @@ pub trait Invariant: Send {
         None
     }
     /// Looks at the living nodes, between two steps; gives what is wrong.
-    fn look(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        let _ = nodes;
+    fn look(&mut self, view: &View<'_>) -> Option<String> {
+        let _ = view;
         None
     }
     /// All is over and quiet; gives what is wrong.
-    fn end(&mut self, nodes: &[NodeHandle]) -> Option<String> {
-        self.look(nodes)
+    fn end(&mut self, view: &View<'_>) -> Option<String> {
+        self.look(view)
     }
 }
 
@@ -77,16 +120,18 @@ pub struct Oracle(Mutex<Watch>);
 struct Watch {
     invariants: Vec<Box<dyn Invariant>>,
     violations: Vec<Violation>,
+    nodes: Vec<NodeHandle>,
 }
 
 impl Watch {
     fn ask(&mut self, at: Instant, mut ask: impl FnMut(&mut dyn Invariant) -> Option<String>) {
-        for invariant in &mut self.invariants {
+        let Watch { invariants, violations, .. } = self;
+        for invariant in invariants {
             let clause = invariant.clause();
             if let Some(found) = ask(&mut **invariant)
-                && !self.violations.iter().any(|known| known.clause == clause)
+                && !violations.iter().any(|known| known.clause == clause)
             {
-                self.violations.push(Violation { at, clause, found });
+                violations.push(Violation { at, clause, found });
             }
         }
     }
@@ -95,27 +140,67 @@ impl Watch {
 impl Oracle {
     /// Watches over these.
     pub fn new(invariants: Vec<Box<dyn Invariant>>) -> Oracle {
-        Oracle(Mutex::new(Watch { invariants, violations: Vec::new() }))
+        Oracle(Mutex::new(Watch { invariants, violations: Vec::new(), nodes: Vec::new() }))
     }
 
     /// A datagram leaves.
-    pub fn sent(&self, sent: &Sent<'_>) {
-        self.lock().ask(sent.at, |it| it.sent(sent));
+    pub fn sent(&self, at: Instant, life: &Life, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let mut watch = self.lock();
+        let nodes = std::mem::take(&mut watch.nodes);
+        let letter = Letter::read(bytes);
+        let sent = Sent { at, life, from, to, bytes, letter, nodes: &nodes };
+        watch.ask(at, |it| it.sent(&sent));
+        watch.nodes = nodes;
     }
 
     /// Looks at the living nodes.
-    pub fn look(&self, now: Instant, nodes: &[NodeHandle]) {
-        self.lock().ask(now, |it| it.look(nodes));
+    pub fn look(&self, view: &View<'_>) {
+        let mut watch = self.lock();
+        watch.nodes = view.nodes.to_vec();
+        watch.ask(view.at, |it| it.look(view));
+    }
+
+    /// Something else is wrong.
+    pub fn found(&self, at: Instant, clause: &'static str, found: String) {
+        let violation = Violation { at, clause, found };
+        let mut watch = self.lock();
+        if !watch.violations.iter().any(|known| known.clause == clause) {
+            watch.violations.push(violation);
+        }
+    }
+
+    /// Whether anything was wrong so far.
+    pub fn is_content(&self) -> bool {
+        self.lock().violations.is_empty()
     }
 
     /// All is over; gives the first breach of each invariant.
-    pub fn end(&self, now: Instant, nodes: &[NodeHandle]) -> Vec<Violation> {
+    pub fn end(&self, view: &View<'_>) -> Vec<Violation> {
         let mut watch = self.lock();
-        watch.ask(now, |it| it.end(nodes));
+        watch.ask(view.at, |it| it.end(view));
         watch.violations.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Watch> {
         self.0.lock().expect("no holder of this lock panics")
     }
+}
+
+/// All that is watched step by step: homes at these addresses, leases of this length.
+pub fn all(homes: Vec<IpAddr>, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(Limits::default()),
+        Box::new(Slots),
+        Box::new(NoFalseRefusal::new(effects.clone())),
+        Box::new(OneSpeaker::new(homes.clone())),
+        Box::new(MuteMinority::new(homes, detect / 2, effects.clone())),
+        Box::new(NothingEarly::new(effects.clone())),
+        Box::new(Sequence::new(effects.clone())),
+        Box::new(OneFinal::new(effects.clone())),
+        Box::new(OneCdrPerCall::default()),
+        Box::new(NoNegativeBill),
+        Box::new(CdrsWritten),
+        Box::new(EqualDigests::default()),
+        Box::new(OneLeader::default()),
+    ]
 }

@@ -1,0 +1,87 @@
+//! What faults have done: a fault that met nothing has proved nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use machine::Instant;
+
+use super::Kind;
+use crate::letter::number_in;
+
+/// How often each kind took effect, and which calls the network has harmed.
+#[derive(Debug, Default)]
+pub struct Effects(Mutex<Done>);
+
+#[derive(Debug, Default)]
+struct Done {
+    counts: BTreeMap<Kind, u64>,
+    /// Calls of which a datagram was harmed, and whether its bytes were changed.
+    harmed: BTreeMap<u32, bool>,
+    /// Calls that a limit has refused.
+    limited: BTreeSet<u32>,
+    /// When no node could hear a majority: from, until.
+    no_quorum: Vec<(Instant, Instant)>,
+}
+
+impl Effects {
+    /// A fault took effect.
+    pub fn count(&self, kind: Kind) {
+        *self.lock().counts.entry(kind).or_default() += 1;
+    }
+
+    /// A fault has harmed this datagram.
+    pub fn harm(&self, kind: Kind, bytes: &[u8]) {
+        let mut done = self.lock();
+        *done.counts.entry(kind).or_default() += 1;
+        if let Some(number) = number_in(bytes) {
+            *done.harmed.entry(number).or_default() |= kind == Kind::Corruption;
+        }
+    }
+
+    /// Whether the network has harmed a call.
+    pub fn is_harmed(&self, number: u32) -> bool {
+        self.lock().harmed.contains_key(&number)
+    }
+
+    /// Whether the network has changed bytes of a call.
+    pub fn is_forged(&self, number: u32) -> bool {
+        self.lock().harmed.get(&number).is_some_and(|forged| *forged)
+    }
+
+    /// A limit has refused a call.
+    pub fn limit(&self, number: u32) {
+        self.lock().limited.insert(number);
+    }
+
+    /// Whether a limit has refused a call.
+    pub fn is_limited(&self, number: u32) -> bool {
+        self.lock().limited.contains(&number)
+    }
+
+    /// No node can hear a majority now.
+    pub fn no_quorum(&self, at: Instant) {
+        let times = &mut self.lock().no_quorum;
+        match times.last_mut() {
+            Some((_, until)) if at.since(*until) < GAP => *until = at,
+            _ => times.push((at, at)),
+        }
+    }
+
+    /// Whether at some time between these no node could hear a majority, or had just begun to.
+    pub fn lacked_quorum(&self, from: Instant, until: Instant) -> bool {
+        self.lock().no_quorum.iter().any(|(lost, found)| *lost <= until && from <= *found + GAP)
+    }
+
+    /// How often each kind took effect.
+    pub fn counts(&self) -> BTreeMap<Kind, u64> {
+        self.lock().counts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Done> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// An election, and the first lease after it.
+const GAP: Duration = Duration::from_secs(3);

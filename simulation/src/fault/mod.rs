@@ -1,0 +1,241 @@
+//! What may go wrong, each kind by its name: when, to whom, how much. All of it is drawn from the seed.
+
+mod effects;
+mod schedule;
+mod works;
+
+use std::fmt;
+
+use machine::Instant;
+
+pub use effects::Effects;
+pub use schedule::draw;
+pub use works::{Site, perform};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Datagrams are lost.
+    Loss,
+    /// Datagrams come twice.
+    Duplication,
+    /// Some datagrams are overtaken by later ones.
+    Reordering,
+    /// All datagrams take up to seconds.
+    Delay,
+    /// Bytes of datagrams change.
+    Corruption,
+    /// Datagrams beyond a length are lost.
+    Mtu,
+    /// A caller or callee neither hears nor is heard.
+    PeerCut,
+    /// A node and the others don't hear each other.
+    Isolation,
+    /// Nothing passes from one node to another.
+    OneWay,
+    /// A link breaks and heals several times a second.
+    Flapping,
+    /// Frames between two nodes take up to seconds.
+    SlowLink,
+    /// A process dies and is started again.
+    Crash,
+    /// A process dies while its log is being written.
+    CrashAtSync,
+    /// What was being written when a process died is there in part.
+    TornWrite,
+    /// Two processes die within a moment.
+    CrashOfTwo,
+    /// All processes die within a moment.
+    PowerCut,
+    /// A process stands still for less than its lease.
+    ShortPause,
+    /// A process stands still for longer than its lease, and goes on.
+    LongPause,
+    /// A process is told to stop, hands over, and is started again.
+    Restart,
+    /// A node is drained, and takes homes again later.
+    DrainAndResume,
+    /// Writes take 5 to 80 ms.
+    SlowDisk,
+    /// A disk holds no more.
+    DiskFull,
+    /// Civil time of a node jumps by up to an hour.
+    ClockJump,
+    /// A node's clocks run up to 1 % too fast or too slow.
+    ClockDrift,
+    /// The leader is cut off until another is elected.
+    LeaderDeposed,
+    /// A limit is set below what is in use.
+    LimitLowered,
+    /// Resources are put in place again every second.
+    Reapplication,
+    /// Ten times the calls that were planned.
+    Overload,
+    /// Callers give up while it rings.
+    Cancel,
+    /// Callees answer when they are told of a caller's giving up.
+    LateAnswer,
+    /// The first ACK of an answer is lost.
+    LostAck,
+    /// Both ends hang up at once.
+    Glare,
+    /// Callees refuse.
+    Refusal,
+    /// Callers ask for a change amid the call.
+    Reinvite,
+}
+
+use Kind::{
+    Cancel, ClockDrift, ClockJump, Corruption, Crash, CrashAtSync, CrashOfTwo, Delay, DiskFull,
+    DrainAndResume, Duplication, Flapping, Glare, Isolation, LateAnswer, LeaderDeposed, LimitLowered,
+    LongPause, Loss, LostAck, Mtu, OneWay, Overload, PeerCut, PowerCut, Reapplication, Refusal, Reinvite,
+    Reordering, Restart, ShortPause, SlowDisk, SlowLink, TornWrite,
+};
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 34] = [
+        Loss,
+        Duplication,
+        Reordering,
+        Delay,
+        Corruption,
+        Mtu,
+        PeerCut,
+        Isolation,
+        OneWay,
+        Flapping,
+        SlowLink,
+        Crash,
+        CrashAtSync,
+        TornWrite,
+        CrashOfTwo,
+        PowerCut,
+        ShortPause,
+        LongPause,
+        Restart,
+        DrainAndResume,
+        SlowDisk,
+        DiskFull,
+        ClockJump,
+        ClockDrift,
+        LeaderDeposed,
+        LimitLowered,
+        Reapplication,
+        Overload,
+        Cancel,
+        LateAnswer,
+        LostAck,
+        Glare,
+        Refusal,
+        Reinvite,
+    ];
+
+    /// Its name, and what it does, in words.
+    pub const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Loss => ("loss", "1-30 % of SIP datagrams are lost"),
+            Duplication => ("duplication", "1-30 % of SIP datagrams come twice"),
+            Reordering => ("reordering", "5-50 % of SIP datagrams are up to 200 ms late"),
+            Delay => ("delay", "every SIP datagram is up to 50 ms-5 s late"),
+            Corruption => ("corruption", "1-10 % of SIP datagrams have a byte changed"),
+            Mtu => ("mtu", "SIP datagrams beyond 500-900 bytes are lost"),
+            PeerCut => ("peer-cut", "a caller or callee is cut off for 0.1-8 s"),
+            Isolation => ("isolation", "a node and the others do not hear each other for 0.1-10 s"),
+            OneWay => ("one-way", "one node does not hear another for 0.1-10 s"),
+            Flapping => ("flapping", "a link between nodes breaks and heals every 20-400 ms"),
+            SlowLink => ("slow-link", "frames between two nodes take up to 20 ms-1 s"),
+            Crash => ("crash", "a process dies without a word; back after 0.2-8 s"),
+            CrashAtSync => ("crash-at-sync", "a process dies while a write of its log is under way"),
+            TornWrite => ("torn-write", "of the write that a crash met, a part is on disk"),
+            CrashOfTwo => ("crash-of-two", "two processes die within 50 ms: no quorum for 0.2-6 s"),
+            PowerCut => ("power-cut", "all processes die within 50 ms; back after 0.2-5 s"),
+            ShortPause => ("short-pause", "a process stands still for 10-200 ms"),
+            LongPause => ("long-pause", "a process stands still for 0.25-12 s, and goes on"),
+            Restart => ("restart", "a process is told to stop, ends in order, and is started again"),
+            DrainAndResume => ("drain-resume", "a node is drained, and resumed after 0.5-6 s"),
+            SlowDisk => ("slow-disk", "a node's writes take 5-80 ms"),
+            DiskFull => ("disk-full", "a node's disk takes no more for 0.2-6 s"),
+            ClockJump => ("clock-jump", "civil time of a node jumps by up to an hour, either way"),
+            ClockDrift => ("clock-drift", "a node's clocks run up to 1 % wrong all the time"),
+            LeaderDeposed => ("leader-deposed", "the leader is cut off until another leads"),
+            LimitLowered => ("limit-lowered", "the trunk's limit is set below what is in use"),
+            Reapplication => ("reapplication", "all resources are put in place again every second"),
+            Overload => ("overload", "ten times the planned calls for 0.5-2 s"),
+            Cancel => ("cancel", "callers give up while it rings, or as it is answered"),
+            LateAnswer => ("late-answer", "callees answer a CANCEL by a 200 to the INVITE"),
+            LostAck => ("lost-ack", "callers lose the first ACK"),
+            Glare => ("glare", "both ends hang up at once"),
+            Refusal => ("refusal", "callees refuse"),
+            Reinvite => ("reinvite", "callers send a re-INVITE amid the call"),
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The kind of a name.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whom a fault meets. Leaders and holders are looked up when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The network, the resources, or the peers.
+    All,
+    /// A node.
+    Node(u64),
+    /// Whoever leads then.
+    Leader,
+    /// Whoever holds the first home then.
+    Holder,
+    /// A caller or callee, by its place among them.
+    Peer(usize),
+}
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What.
+    pub kind: Kind,
+    /// From when.
+    pub from: Instant,
+    /// Until when.
+    pub until: Instant,
+    /// To whom.
+    pub who: Who,
+    /// How much, in the kind's own unit: parts in a million, microseconds, bytes, milliseconds, calls.
+    pub amount: i64,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |at: Instant| at.as_nanos() / 1_000_000;
+        let (from, until) = (ms(self.from), ms(self.until));
+        write!(f, "{} {from}-{until} ms {:?} {}", self.kind, self.who, self.amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_in_the_catalogue_once_and_found_by_its_name() {
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+            assert_eq!(Kind::named(kind.name()), Some(kind));
+        }
+        assert_eq!(Kind::named("bad luck"), None);
+    }
+}

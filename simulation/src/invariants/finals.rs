@@ -1,0 +1,89 @@
+//! I-13: a request that comes again gets the same final answer, from whichever node, and never a second call
+//! (RFC 3261 §17.2.1).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Invariant, Sent};
+use crate::fault::Effects;
+use crate::letter::{Letter, Start};
+use crate::plan::{is_callee, is_caller};
+
+/// I-13 on the wire, for callers' INVITEs.
+#[derive(Debug)]
+pub struct OneFinal {
+    effects: Arc<Effects>,
+    finals: BTreeMap<(String, u32), (u16, String)>,
+    /// The Call-IDs under which each callee was invited, by call.
+    asked: BTreeMap<(u32, SocketAddr), Vec<String>>,
+}
+
+impl OneFinal {
+    /// Calls whose bytes the network has changed are left alone.
+    pub fn new(effects: Arc<Effects>) -> OneFinal {
+        OneFinal { effects, finals: BTreeMap::new(), asked: BTreeMap::new() }
+    }
+
+    fn answered(&mut self, letter: &Letter<'_>, status: u16, harmed: bool) -> Option<String> {
+        let key = (letter.call_id.to_owned(), letter.cseq.0);
+        let (first, tag) = self.finals.entry(key).or_insert_with(|| (status, letter.to_tag.to_owned()));
+        let differs = *first != status || *tag != letter.to_tag;
+        // A copy that was long under way, or whose refusal was lost, may find that it is a first one again; but
+        // what was answered stays answered.
+        let differs = differs && !(harmed && *first >= 300);
+        differs.then(|| format!("answered {first} with tag {tag}, then {status} with tag {}", letter.to_tag))
+    }
+
+    fn invited(&mut self, number: u32, callee: SocketAddr, letter: &Letter<'_>) -> Option<String> {
+        let asked = self.asked.entry((number, callee)).or_default();
+        if !asked.iter().any(|known| known == letter.call_id) {
+            asked.push(letter.call_id.to_owned());
+        }
+        (asked.len() > 1).then(|| format!("{callee} was invited as {}", asked.join(" and ")))
+    }
+}
+
+impl Invariant for OneFinal {
+    fn clause(&self) -> &'static str {
+        "I-13 one INVITE, one answer, one call"
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
+        let letter = sent.letter.filter(|_| sent.life.node() != 0)?;
+        let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
+        let found = match (letter.is_final_to_invite(), letter.start) {
+            (Some(status), _) if is_caller(sent.to.ip()) => {
+                self.answered(&letter, status, self.effects.is_harmed(number))
+            }
+            (None, Start::Request("INVITE")) if is_callee(sent.to.ip()) && letter.to_tag.is_empty() => {
+                self.invited(number, sent.to, &letter)
+            }
+            _ => None,
+        };
+        found.map(|found| format!("call #{number}: {found}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(to_tag: &str) -> Letter<'_> {
+        let (start, cseq) = (Start::Response(0), (1, "INVITE"));
+        Letter { start, call_id: "c", cseq, from_tag: "f", to_tag, branch: "b", number: None }
+    }
+
+    #[test]
+    fn i13_another_answer_and_a_second_call_are_found() {
+        let mut finals = OneFinal::new(Arc::default());
+        assert_eq!(finals.answered(&letter("a"), 200, false), None);
+        assert_eq!(finals.answered(&letter("a"), 200, false), None);
+        assert!(finals.answered(&letter("b"), 200, true).is_some(), "another tag");
+        assert!(finals.answered(&letter("a"), 487, true).is_some(), "another status");
+        let callee = SocketAddr::from(([10, 0, 2, 1], 5060));
+        assert_eq!(finals.invited(1, callee, &letter("")), None);
+        assert_eq!(finals.invited(1, callee, &letter("")), None);
+        assert!(finals.invited(1, callee, &Letter { call_id: "d", ..letter("") }).is_some());
+    }
+}

@@ -1,0 +1,92 @@
+//! I-2: nobody hears that a limit is reached while a slot was free.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::State;
+use machine::Instant;
+use trunk::Scope;
+
+use super::{Invariant, Sent, View};
+use crate::fault::Effects;
+use crate::letter::Start;
+use crate::plan::trunk_name;
+
+/// I-2: a refusal is compared with what was in use shortly before.
+#[derive(Debug)]
+pub struct NoFalseRefusal {
+    effects: Arc<Effects>,
+    /// When some copy last had a scope that was full.
+    full: Option<Instant>,
+    /// Calls that were refused; their answers may come again, much later.
+    refused: BTreeSet<u32>,
+}
+
+fn is_full(state: &State) -> bool {
+    let trunk = Scope::Trunk(trunk_name());
+    let scopes = state.slots().map(|(scope, ..)| scope).chain([&trunk]);
+    scopes.into_iter().any(|scope| {
+        let limit = state.resources().concurrent(scope);
+        limit.is_some_and(|limit| state.usage(scope).concurrent >= limit)
+    })
+}
+
+impl NoFalseRefusal {
+    /// Tells `effects` which calls a limit has refused.
+    pub fn new(effects: Arc<Effects>) -> NoFalseRefusal {
+        NoFalseRefusal { effects, full: None, refused: BTreeSet::new() }
+    }
+
+    fn refuses(&mut self, at: Instant, number: u32, full_now: bool) -> bool {
+        let lately = self.full.is_some_and(|full| at.since(full) < RECENT);
+        !self.refused.insert(number) || lately || full_now
+    }
+}
+
+impl Invariant for NoFalseRefusal {
+    fn clause(&self) -> &'static str {
+        "I-2 no refusal while a slot is free"
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
+        let letter = sent.letter.filter(|_| sent.life.node() != 0)?;
+        let Start::Response(status @ 400..) = letter.start else { return None };
+        let number = letter.number?;
+        if !sent.bytes.windows(LIMITED.len()).any(|window| window == LIMITED) {
+            return None;
+        }
+        self.effects.limit(number);
+        let full_now = sent.nodes.iter().any(|node| node.cluster().read(is_full));
+        let right = self.refuses(sent.at, number, full_now);
+        (!right).then(|| format!("call #{number} hears {status} and nothing is full"))
+    }
+
+    fn look(&mut self, view: &View<'_>) -> Option<String> {
+        if view.nodes.iter().any(|node| node.cluster().read(is_full)) {
+            self.full = Some(view.at);
+        }
+        None
+    }
+}
+
+const LIMITED: &[u8] = b"limits.concurrent";
+/// A commit over slow links to a slow disk, and the answer's way.
+const RECENT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i2_a_refusal_with_room_is_found_and_its_repetition_is_not_another() {
+        let mut refusals = NoFalseRefusal::new(Arc::default());
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        assert!(!refusals.refuses(at(1), 1, false), "nothing was ever full");
+        refusals.full = Some(at(2));
+        assert!(refusals.refuses(at(4), 2, false));
+        assert!(!refusals.refuses(at(9), 3, false), "it was full too long ago");
+        assert!(refusals.refuses(at(9), 4, true));
+        assert!(refusals.refuses(at(60), 4, false), "told before, and repeated");
+    }
+}

@@ -1,0 +1,217 @@
+//! The callers and callees of a run, and what became of each call by their own account.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use machine::{Instant, Rng};
+use peer::{
+    Agent, CallRef, Destination, Endpoint, Event, Flow, Local, Mix, NoMedia, Outcome, Output, Side, Transport,
+};
+
+use crate::letter::{PREFIX, number_in};
+use crate::plan::{Placed, home, sip_of};
+
+/// One end of a call.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Whose.
+    pub peer: SocketAddr,
+    call: CallRef,
+    /// When it began.
+    pub began: Instant,
+    /// When it was answered.
+    pub answered: Option<Instant>,
+    /// When and how it ended.
+    pub ended: Option<(Instant, Outcome)>,
+}
+
+/// A call, by the account of its ends.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// The caller's end.
+    pub caller: Option<End>,
+    /// The callees' ends: one per attempt.
+    pub callees: Vec<End>,
+}
+
+impl Story {
+    /// All its ends.
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        self.caller.iter().chain(&self.callees)
+    }
+
+    /// Whether all its ends are over.
+    pub fn is_over(&self) -> bool {
+        self.ends().all(|end| end.ended.is_some())
+    }
+}
+
+/// All calls, by their numbers.
+#[derive(Debug, Default)]
+pub struct Stories {
+    /// The calls.
+    pub calls: BTreeMap<u32, Story>,
+    /// Messages to peers that belong to no call, in words.
+    pub strays: Vec<String>,
+    /// Ends that began with a number that nobody called.
+    pub unknown: usize,
+}
+
+impl Stories {
+    /// Whether every end of every call is over.
+    pub fn are_over(&self) -> bool {
+        self.calls.values().all(Story::is_over)
+    }
+
+    fn note(&mut self, peer: SocketAddr, number: Option<u32>, at: Instant, call: CallRef, event: Event) {
+        let Some(story) = number.and_then(|number| self.calls.get_mut(&number)) else {
+            self.unknown += usize::from(event == Event::Offered);
+            return;
+        };
+        if event == Event::Offered {
+            story.callees.push(End { peer, call, began: at, answered: None, ended: None });
+        }
+        let end = match call.side {
+            Side::Caller => story.caller.as_mut(),
+            Side::Callee => story.callees.iter_mut().find(|end| (end.peer, end.call) == (peer, call)),
+        };
+        match (end, event) {
+            (Some(end), Event::Answered) => end.answered = Some(at),
+            (Some(end), Event::Ended(outcome)) => end.ended = Some((at, outcome)),
+            _ => {}
+        }
+    }
+}
+
+/// What all peers are asked to do, beyond their plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Each caller that talks offers again what it has.
+    CallersProbe,
+    /// Each callee that talks does.
+    CalleesProbe,
+    /// Each caller hangs up, or gives up.
+    CallersHangUp,
+    /// Each callee hangs up.
+    CalleesHangUp,
+    /// It is over.
+    Leave,
+}
+
+/// What peers share: their account, and what is asked of them.
+#[derive(Debug, Default)]
+pub struct Society {
+    /// The calls.
+    pub stories: RefCell<Stories>,
+    /// What is asked.
+    pub wish: Cell<Wish>,
+    /// The calls that talk, by the account of each peer.
+    talking: RefCell<BTreeMap<SocketAddr, BTreeSet<u32>>>,
+}
+
+/// A peer's address and its ways.
+pub struct Peer {
+    /// Where it is.
+    pub at: SocketAddr,
+    /// How it behaves.
+    pub mix: Mix,
+    /// Its chance.
+    pub rng: Rng,
+    /// What it places.
+    pub calls: Vec<Placed>,
+}
+
+/// Lives the life of a peer, until it is asked to leave.
+pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
+    let Peer { at: address, mix, rng, calls } = peer;
+    let local = Local::new(Transport::Udp, address, 1, true);
+    let agent = Agent::new(local, mix, rng, Box::new(NoMedia(address)));
+    let mut endpoints =
+        [Endpoint::open(world, Transport::Udp, address, agent).expect("peers have addresses of their own")];
+    let mut numbers = Vec::new();
+    let mut todo = calls.into_iter().peekable();
+    let mut granted = Wish::Nothing;
+    while society.wish.get() != Wish::Leave {
+        let now = world.clock.now();
+        let next = todo.peek().map_or(now + SLICE, |call| call.at.min(now + SLICE));
+        let mut heard = Vec::new();
+        let mut sink = |at: Instant, output: Output| heard.push((at, output));
+        peer::drive(world, &mut endpoints, next, &mut sink).await.expect("sockets of peers never fail");
+        let (now, [endpoint]) = (world.clock.now(), &mut endpoints);
+        for (at, output) in heard {
+            note(society, address, endpoint.agent(), &numbers, at, output);
+        }
+        while let Some(call) = todo.next_if(|call| call.at <= now) {
+            let made = endpoint.agent().place(now, call.at, destination(&call));
+            let caller = End { peer: address, call: made, began: now, answered: None, ended: None };
+            let story = Story { caller: Some(caller), callees: Vec::new() };
+            society.stories.borrow_mut().calls.insert(call.number, story);
+            numbers.push(call.number);
+        }
+        if society.wish.get() != granted {
+            granted = society.wish.get();
+            grant(granted, endpoint.agent(), society, (address, &numbers), now);
+        }
+        let talking = endpoint.agent().talking();
+        let talking = talking.into_iter().filter_map(|call| number_of(endpoint.agent(), call, &numbers));
+        let talking: BTreeSet<u32> = talking.collect();
+        society.talking.borrow_mut().insert(address, talking);
+    }
+}
+
+fn note(society: &Society, address: SocketAddr, agent: &Agent, numbers: &[u32], at: Instant, output: Output) {
+    let mut stories = society.stories.borrow_mut();
+    match output {
+        Output::Event { call, event } => {
+            let number = number_of(agent, call, numbers);
+            stories.note(address, number, at, call, event);
+        }
+        Output::Stray(violation) => {
+            stories.strays.push(format!("{address} at {} ms: {violation}", at.as_nanos() / 1_000_000));
+        }
+        _ => {}
+    }
+}
+
+/// The number of a call of an agent that has placed these.
+fn number_of(agent: &Agent, call: CallRef, placed: &[u32]) -> Option<u32> {
+    match call.side {
+        Side::Caller => placed.get(call.number as usize).copied(),
+        Side::Callee => agent.called(call).and_then(|called| number_in(called.as_bytes())),
+    }
+}
+
+fn grant(wish: Wish, agent: &mut Agent, society: &Society, (me, placed): (SocketAddr, &[u32]), now: Instant) {
+    match (wish, !placed.is_empty()) {
+        (Wish::CallersProbe, true) | (Wish::CalleesProbe, false) => {
+            // Who has hung up and not been heard yet owes nobody an answer: both ends must talk.
+            let talking = society.talking.borrow();
+            let others = talking.iter().filter(|(peer, _)| **peer != me).flat_map(|(_, numbers)| numbers);
+            let both: BTreeSet<u32> = others.copied().collect();
+            for call in agent.talking() {
+                if number_of(agent, call, placed).is_some_and(|number| both.contains(&number)) {
+                    agent.probe(now, call);
+                }
+            }
+        }
+        (Wish::CallersHangUp, true) | (Wish::CalleesHangUp, false) => agent.hang_up(now),
+        _ => {}
+    }
+}
+
+fn destination(call: &Placed) -> Destination {
+    let (home, number) = (home(call.home), call.number);
+    Destination {
+        flow: Flow::Datagram(sip_of(home)),
+        uri: format!("sip:{PREFIX}{number:07}@{}", sip_of(home)),
+        user: "+31201234567".into(),
+    }
+}
+
+/// How long a peer goes without looking at what is asked of it.
+const SLICE: Duration = Duration::from_millis(100);

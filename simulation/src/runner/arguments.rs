@@ -1,0 +1,119 @@
+//! The command line of `banyan-sim`.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use crate::Cut;
+
+/// What the command line says, after the command.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// One seed.
+    pub seed: Option<u64>,
+    /// Many of them.
+    pub seeds: Option<Range<u64>>,
+    /// For how long a sweep goes on at most.
+    pub minutes: Option<f64>,
+    /// How many processes at once.
+    pub jobs: usize,
+    /// Where the trace goes.
+    pub trace: Option<String>,
+    /// Whether the trace's digest is enough.
+    pub digest: bool,
+    /// What is left out of the run.
+    pub cut: Cut,
+    /// Calls a second, for measurements.
+    pub rate: u32,
+    /// For how long they are placed.
+    pub seconds: u64,
+}
+
+impl Arguments {
+    /// Reads what follows the command; `None` if it is no good.
+    pub fn parse(words: &[String]) -> Option<Arguments> {
+        let mut read = Arguments {
+            seed: None,
+            seeds: None,
+            minutes: None,
+            jobs: 1,
+            trace: None,
+            digest: false,
+            cut: Cut::default(),
+            rate: 20,
+            seconds: 30,
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if word == "--digest" {
+                read.digest = true;
+                continue;
+            }
+            let value = words.next()?;
+            match word.as_str() {
+                "--seed" => read.seed = Some(value.parse().ok()?),
+                "--seeds" => {
+                    let (from, to) = value.split_once("..")?;
+                    read.seeds = Some(from.parse().ok()?..to.parse().ok()?);
+                }
+                "--minutes" => read.minutes = Some(value.parse().ok().filter(|minutes| *minutes > 0.0)?),
+                "--jobs" => read.jobs = value.parse().ok().filter(|jobs| *jobs > 0)?,
+                "--trace" => read.trace = Some(value.clone()),
+                "--faults" if value == "none" => read.cut.faults = Some([].into()),
+                "--faults" => {
+                    read.cut.faults = Some(value.split(',').map(str::parse).collect::<Result<_, _>>().ok()?);
+                }
+                "--calls" => read.cut.calls = Some(value.parse().ok()?),
+                "--rate" => read.rate = value.parse().ok().filter(|rate| *rate > 0)?,
+                "--seconds" => read.seconds = value.parse().ok()?,
+                _ => return None,
+            }
+        }
+        Some(read)
+    }
+
+    /// What is left out, as the command line says it.
+    pub fn cut_words(&self) -> String {
+        cut_words(&self.cut)
+    }
+}
+
+/// What is left out of a run, as the command line says it.
+pub fn cut_words(cut: &Cut) -> String {
+    let mut words = String::new();
+    // Writing into a String can't fail.
+    if let Some(faults) = &cut.faults {
+        let list: Vec<String> = faults.iter().map(usize::to_string).collect();
+        let _ =
+            write!(words, " --faults {}", if list.is_empty() { "none".to_owned() } else { list.join(",") });
+    }
+    if let Some(calls) = cut.calls {
+        let _ = write!(words, " --calls {calls}");
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Arguments> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Arguments::parse(&words)
+    }
+
+    #[test]
+    fn a_cut_is_read_as_it_is_written() {
+        for line in ["--faults 0,3 --calls 7", "--faults none", "--calls 1", ""] {
+            let read = parse(line).expect("it is good");
+            assert_eq!(read.cut_words().trim(), line);
+        }
+    }
+
+    #[test]
+    fn bad_words_are_refused() {
+        for line in ["--seed", "--seed x", "--seeds 4", "--jobs 0", "--minutes -1", "--faults a", "--speed 4"]
+        {
+            assert!(parse(line).is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `banyan-sim`: one seed per process; sweeps fan out, stop at the first failure, and print the line that replays
+//! it. Exit codes as everywhere: 0 good, 1 the result is bad, 2 bad usage.
+
+mod arguments;
+mod ladder;
+mod report;
+mod shrink;
+mod sweep;
+
+use std::process::ExitCode;
+
+use crate::fault::Kind;
+use crate::{Plan, Run, interpose};
+
+use arguments::Arguments;
+
+const USAGE: &str = "\
+usage: banyan-sim run --seed N [--faults 0,2] [--calls N] [--trace FILE] [--digest]
+                                       one world; says what was wrong, and shows the call that it befell
+       banyan-sim replay --seed N …    the same
+       banyan-sim plan --seed N        what a seed sets out to do
+       banyan-sim sweep --seeds A..B [--minutes M] [--jobs N]
+                                       many worlds, each in a process of its own, until one is bad
+       banyan-sim coverage --seeds A..B [--jobs N]
+                                       the same, bad ones or not, and how often each kind of fault took effect
+       banyan-sim shrink --seed N      fewer faults and fewer calls with the same failure
+       banyan-sim faults               the catalogue
+       banyan-sim speed [--rate N] [--seconds N]
+                                       simulated seconds per second of CPU, without faults";
+
+/// Does what the command line says.
+pub fn main(words: &[String]) -> ExitCode {
+    let Some((command, rest)) = words.split_first() else { return usage() };
+    let Some(arguments) = Arguments::parse(rest) else { return usage() };
+    match (command.as_str(), arguments.seed, &arguments.seeds) {
+        ("run" | "replay", Some(seed), None) => run(seed, &arguments),
+        ("plan", Some(seed), None) => {
+            let plan = Plan::of(seed, &arguments.cut);
+            println!("{}", report::of_plan(&plan));
+            ExitCode::SUCCESS
+        }
+        ("sweep", None, Some(seeds)) => sweep::sweep(seeds.clone(), &arguments, true),
+        ("coverage", None, Some(seeds)) => sweep::sweep(seeds.clone(), &arguments, false),
+        ("shrink", Some(seed), None) => shrink::shrink(seed, &arguments.cut),
+        ("faults", None, None) => {
+            for kind in Kind::ALL {
+                let (name, words) = kind.words();
+                println!("{name:16} {words}");
+            }
+            ExitCode::SUCCESS
+        }
+        ("speed", None, None) => speed(&arguments),
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+fn run(seed: u64, arguments: &Arguments) -> ExitCode {
+    interpose(seed);
+    let plan = Plan::of(seed, &arguments.cut);
+    let run = Run::of(&plan, !arguments.digest);
+    print!("{}", report::of_run(seed, &run));
+    if let Some(file) = &arguments.trace
+        && let Err(error) = std::fs::write(file, &run.trace)
+    {
+        eprintln!("cannot write {file}: {error}");
+        return ExitCode::from(2);
+    }
+    if run.is_good() {
+        return ExitCode::SUCCESS;
+    }
+    if !arguments.digest {
+        println!("{}", report::of_plan(&plan));
+        println!("{}", ladder::of_failure(&run));
+        println!("replay: banyan-sim replay --seed {seed}{}", arguments.cut_words());
+    }
+    ExitCode::FAILURE
+}
+
+fn speed(arguments: &Arguments) -> ExitCode {
+    interpose(1);
+    let lasting = std::time::Duration::from_secs(arguments.seconds);
+    let plan = Plan::steady(1, arguments.rate, lasting);
+    let run = Run::of(&plan, false);
+    let cpu = sweep::cpu_seconds();
+    let lasted = run.figures.lasted_ms as f64 / 1_000.0;
+    println!(
+        "{} calls, {lasted:.1} simulated seconds, {cpu:.2} s of CPU: {:.1}",
+        run.figures.placed,
+        lasted / cpu
+    );
+    print!("{}", report::of_run(1, &run));
+    if run.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
