@@ -165,6 +165,7 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
         hold,
         hold_spread,
         cancel,
+        cancel_from: Duration::ZERO,
         answer_late,
         lose_ack,
         glare,
