@@ -120,6 +120,9 @@ fn commands_of_calls() {
     small_call(Change::Cancel(at), &[2, 16]);
     small_call(Change::Acked(None), &[4, 0]);
     small_call(Change::Advance(Side::Egress, 64), &[6, 1, 64]);
+    let ports = call::Ports { ingress: [10].into_iter().collect(), egress: [20].into_iter().collect() };
+    let rehome = call::Rehome { local: "192.0.2.1:60".parse().unwrap(), ports: Some(ports) };
+    small_call(Change::Rehome(Box::new(rehome)), &[8, 0, 192, 0, 2, 1, 60, 1, 1, 10, 1, 20]);
     let refuse = {
         let admit = admit(1, "t", &["g"]);
         Refuse {
