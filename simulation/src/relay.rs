@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -126,7 +126,7 @@ impl Relay for MemoryRelay {
         events.extend(noticed);
     }
 
-    fn mute(&self, muted: bool) {
+    fn mute(&self, muted: bool, _: Option<IpAddr>) {
         lock(&self.sessions).muted = muted;
     }
 }

@@ -108,7 +108,7 @@ fn config(plan: &Plan, id: u64) -> NodeConfig {
         domain: "sim.example".into(),
         media: plan::node(id),
         floating: (0..plan.homes).map(home).collect(),
-        cluster: Some(ClusterConfig { peers, detect: DETECT, secret: Secret::new([7; 16]) }),
+        cluster: Some(ClusterConfig { peers, detect: DETECT, keeps: false, secret: Secret::new([7; 16]) }),
         ..NodeConfig::new(NodeId(id), &format!("n{id}"), listen)
     }
 }

@@ -22,6 +22,8 @@ pub struct Setup {
     pub homes: u8,
     /// The silence after which a node is held dead.
     pub detect: Duration,
+    /// Whether calls of a node's own address go on without a majority.
+    pub keeps: bool,
     /// What else stands in each node's file.
     pub more: String,
     /// What stands before each node's command line: nothing, or a launcher with its words.
@@ -31,7 +33,13 @@ pub struct Setup {
 impl Default for Setup {
     /// A home for each node, and a patience that a busy machine does not use up.
     fn default() -> Self {
-        Self { homes: 3, detect: Duration::from_secs(1), more: String::new(), launcher: Vec::new() }
+        Self {
+            homes: 3,
+            detect: Duration::from_secs(1),
+            keeps: false,
+            more: String::new(),
+            launcher: Vec::new(),
+        }
     }
 }
 
@@ -84,6 +92,9 @@ impl Trio {
             file,
             "\n[cluster]\nlisten = \"{listen}\"\nsecret_file = \"cluster.key\"\ndetect = \"{detect}ms\"\n"
         );
+        if self.setup.keeps {
+            file += "on_quorum_loss = \"keep\"\n";
+        }
         if founds {
             let peers = (1..=NODES).map(|id| format!("\"{id}@{}\"", self.link(id)));
             let _ = writeln!(file, "peers = [{}]", peers.collect::<Vec<_>>().join(", "));

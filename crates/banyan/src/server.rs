@@ -10,7 +10,7 @@ use std::time::Duration;
 use cluster::FloatingHome;
 use cluster::link::{ClusterKey, Identity, LinkConfig, Quic};
 use config::NodeFile;
-use config::node::{LogFormat, UnknownSources};
+use config::node::{LogFormat, OnQuorumLoss, UnknownSources};
 use node::disk::FileDisk;
 use node::relay::SocketRelay;
 use node::world::{SystemEntropy, SystemNetwork, World, raise_open_files};
@@ -290,8 +290,9 @@ fn cluster(file: &NodeFile, key: Option<&ClusterKey>) -> Result<Option<ClusterCo
              `banyan node join {node}@{at}`, asked of any member"
         );
     }
+    let keeps = cluster.on_quorum_loss == OnQuorumLoss::Keep;
     let secret = call::Secret::new(key.tags());
-    Ok(Some(ClusterConfig { peers, detect: cluster.detect, secret }))
+    Ok(Some(ClusterConfig { peers, detect: cluster.detect, keeps, secret }))
 }
 
 /// The links to the other nodes.

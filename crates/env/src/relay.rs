@@ -163,6 +163,6 @@ pub trait Relay: Send + Sync + 'static {
     fn figures(&self, id: RelayId) -> Option<RelayFigures>;
     /// Moves what was noticed since the last call into `events`, in order.
     fn poll_events(&self, events: &mut Vec<RelayEvent>);
-    /// Stops or resumes all relaying at once (a lost lease mutes a node); entries stay.
-    fn mute(&self, muted: bool);
+    /// Stops or resumes relaying at once (a lost lease mutes a node); entries stay. What is bound to `except` goes on.
+    fn mute(&self, muted: bool, except: Option<IpAddr>);
 }

@@ -52,6 +52,8 @@ pub struct ClusterConfig {
     pub peers: Vec<env::Peer>,
     /// After how long a silent node counts as dead.
     pub detect: Duration,
+    /// Whether calls of the node's own address go on without a majority (`on_quorum_loss = "keep"`).
+    pub keeps: bool,
     /// The key of tags and branches, the same on all nodes.
     pub secret: Secret,
 }
@@ -106,6 +108,11 @@ impl NodeConfig {
             floating: Vec::new(),
             cluster: None,
         }
+    }
+
+    /// Whether calls of the node's own address go on without a majority.
+    pub fn keeps(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.keeps)
     }
 
     /// The node's own, fixed, home.

@@ -24,17 +24,20 @@ pub(crate) enum Full {
     Setup,
     /// The node has not started, or drains.
     Stopping,
+    /// There is no majority of the nodes.
+    NoQuorum,
 }
 
 impl Full {
     /// Every reason, with its label in the metrics.
-    pub(crate) const ALL: [(Full, &'static str); 6] = [
+    pub(crate) const ALL: [(Full, &'static str); 7] = [
         (Full::Busy, "busy"),
         (Full::Late, "late"),
         (Full::Backlog, "backlog"),
         (Full::Calls, "calls"),
         (Full::Setup, "setup"),
         (Full::Stopping, "stopping"),
+        (Full::NoQuorum, "no_quorum"),
     ];
 }
 

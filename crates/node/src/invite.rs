@@ -37,6 +37,9 @@ impl Shared {
         if self.replay(incoming) == Standing::Known || self.pass_on_copy(Some(key), incoming) {
             return;
         }
+        if self.is_cut_off() {
+            return self.refuse_alone(incoming);
+        }
         if let Some(why) = self.full() {
             return self.shed(incoming, why);
         }

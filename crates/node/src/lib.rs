@@ -10,6 +10,7 @@
 
 mod actor;
 mod adopt;
+mod alone;
 mod calls;
 mod clock;
 mod config;

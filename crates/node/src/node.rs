@@ -110,9 +110,10 @@ impl Node {
         let opened = Replica::open(&world, &config, &mut rng).await?;
         let Opened { replica: cluster, ear, incarnation, secret } = opened;
         let counters = Arc::new(Counters::default());
-        let speaker = cluster.cluster().clone();
-        let outbox = Outbox::new(counters.clone(), Box::new(move || speaker.may_speak()));
-        let outbox = Arc::new(outbox);
+        let (speaker, keeps) = (cluster.cluster().clone(), config.keeps());
+        let own_addresses: Vec<SocketAddr> = sockets.addresses.iter().map(|(_, at)| *at).collect();
+        let may_speak = move |local| speaker.may_speak() || (keeps && own_addresses.contains(&local));
+        let outbox = Arc::new(Outbox::new(counters.clone(), Box::new(may_speak)));
         let shared = Arc::new_cyclic(|shared| {
             let streams = Streams::new(
                 world.network.clone(),

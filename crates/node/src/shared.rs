@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     pub(crate) removed: Notify,
     /// What the nodes say of themselves.
     pub(crate) reports: Mutex<Desk>,
-    /// Whether media is silent, for want of a lease.
-    muted: AtomicBool,
+    /// Since when there is no lease, and media is silent.
+    pub(crate) mute_since: Mutex<Option<Instant>>,
     pub(crate) secret: Secret,
     /// Told when a home may have come or gone.
     pub(crate) homes_moved: Notify,
@@ -115,7 +115,7 @@ impl Shared {
             departed: AtomicBool::new(false),
             removed: Notify::new(),
             reports: Mutex::default(),
-            muted: AtomicBool::new(false),
+            mute_since: Mutex::default(),
             secret: parts.secret,
             homes_moved: Notify::new(),
             adopted: Mutex::default(),
@@ -184,7 +184,7 @@ impl Shared {
                     self.send_elsewhere(&flow, &bytes);
                 }
             }
-            Transport::Tcp | Transport::Tls if !self.cluster.cluster().may_speak() => {}
+            Transport::Tcp | Transport::Tls if !self.may_speak_from(flow.local) => {}
             Transport::Tcp | Transport::Tls => {
                 let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
                 // A response whose connection is gone goes to where the Via says that the client listens
@@ -564,10 +564,7 @@ impl Shared {
 
     /// A task that was to run at `due` runs now.
     pub(crate) fn tick(&self, due: Instant) {
-        let mute = !self.cluster.cluster().may_speak();
-        if self.muted.swap(mute, Ordering::Relaxed) != mute {
-            self.world.relay.mute(mute);
-        }
+        self.heed_lease();
         if let Some(addresses) = &self.world.addresses {
             addresses.renew(self.cluster.cluster().speaks_until());
         }

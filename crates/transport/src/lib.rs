@@ -25,7 +25,7 @@ mod table;
 pub use counters::Counters;
 pub use datagram::{BATCH_FULL, receive};
 pub use limits::StreamLimits;
-pub use outbox::Outbox;
+pub use outbox::{MaySpeak, Outbox};
 pub use streams::{Peer, Sink, Standing, Streams};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

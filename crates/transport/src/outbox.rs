@@ -19,8 +19,11 @@ pub struct Outbox {
     lanes: Mutex<Vec<Lane>>,
     waker: AtomicWaker,
     counters: Arc<Counters>,
-    may_speak: Box<dyn Fn() -> bool + Send + Sync>,
+    may_speak: MaySpeak,
 }
+
+/// Whether anything may leave from an address of ours now.
+pub type MaySpeak = Box<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 
 struct Lane {
     socket: Arc<dyn Datagrams>,
@@ -35,7 +38,7 @@ const FULL: usize = 64;
 
 impl Outbox {
     /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave is forgotten.
-    pub fn new(counters: Arc<Counters>, may_speak: Box<dyn Fn() -> bool + Send + Sync>) -> Outbox {
+    pub fn new(counters: Arc<Counters>, may_speak: MaySpeak) -> Outbox {
         Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters, may_speak }
     }
 
@@ -75,6 +78,17 @@ impl Outbox {
         true
     }
 
+    /// Sends a datagram at once, whether or not anything may leave: an answer that promises nothing. False if no
+    /// socket is bound there.
+    pub fn say(&self, local: SocketAddr, to: SocketAddr, bytes: Bytes) -> bool {
+        let lanes = lock(&self.lanes);
+        let Some(lane) = lanes.iter().find(|lane| lane.local == local) else { return false };
+        Counters::count(&self.counters.sends);
+        let taken = lane.socket.send(&[Outgoing { to, bytes }]);
+        Counters::add(&self.counters.datagrams_out, taken);
+        true
+    }
+
     /// Hands over everything that is queued.
     pub fn flush(&self) {
         for lane in lock(&self.lanes).iter() {
@@ -96,7 +110,7 @@ impl Outbox {
     }
 
     fn send(&self, lane: &Lane, queue: &mut Vec<Outgoing>) {
-        let taken = if (self.may_speak)() { lane.socket.send(queue) } else { 0 };
+        let taken = if (self.may_speak)(lane.local) { lane.socket.send(queue) } else { 0 };
         Counters::count(&self.counters.sends);
         Counters::add(&self.counters.datagrams_out, taken);
         Counters::add(&self.counters.datagrams_dropped, queue.len().saturating_sub(taken));
@@ -137,7 +151,7 @@ mod tests {
     fn what_leaves_from_an_address_waits_until_it_is_opened() {
         let local = "192.0.2.1:5060".parse().expect("literal");
         let wire = Arc::new(Wire { local, sent: Mutex::default() });
-        let outbox = Outbox::new(Arc::new(Counters::default()), Box::new(|| true));
+        let outbox = Outbox::new(Arc::new(Counters::default()), Box::new(|_| true));
         outbox.add(wire.clone());
         let count = FULL + 6;
         (0..count).for_each(|_| assert!(outbox.push(local, local, Bytes::from_static(b"held"))));

@@ -7,6 +7,7 @@ mod t10_demo;
 mod t10_load;
 mod t20_members;
 mod t20_namespaces;
+mod t20_quorum;
 mod t20_rehome;
 mod t20_rehome_audio;
 mod t30_audio;

@@ -36,6 +36,15 @@ pub struct SocketRelay {
 struct Shared {
     events: Mutex<Vec<RelayEvent>>,
     muted: AtomicBool,
+    /// Where relaying goes on all the same.
+    except: Mutex<Option<IpAddr>>,
+}
+
+impl Shared {
+    /// Whether what is bound to this address is silent.
+    fn is_mute(&self, local: IpAddr) -> bool {
+        self.muted.load(Ordering::Relaxed) && *lock(&self.except) != Some(local)
+    }
 }
 
 /// A machine that both sides hold; `None` once its entry is removed.
@@ -145,7 +154,8 @@ impl Relay for SocketRelay {
         events.append(&mut lock(&self.shared.events));
     }
 
-    fn mute(&self, muted: bool) {
+    fn mute(&self, muted: bool, except: Option<IpAddr>) {
+        *lock(&self.shared.except) = except;
         self.shared.muted.store(muted, Ordering::SeqCst);
     }
 }

@@ -85,6 +85,11 @@ impl Sockets {
         (self.ingress.local, self.egress.local) == (entry.ingress.local, entry.egress.local)
     }
 
+    /// The address that they are bound to: both sides' are the home's.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.ingress.local.ip()
+    }
+
     /// One of them.
     pub(super) fn at(&self, place: Place) -> BorrowedFd<'_> {
         let pair = match place.side() {

@@ -220,15 +220,23 @@ fn an_update_may_move_our_ports() {
 #[test]
 fn a_muted_relay_says_nothing_and_goes_on_after() {
     let world = World::new();
-    world.relay.mute(true);
+    world.relay.mute(true, None);
     world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
     // The figures show that it came; only then is the relay unmuted.
     while world.relay.figures(ID).expect("installed").ingress.packets == 0 {
         std::thread::yield_now();
     }
-    world.relay.mute(false);
+    world.relay.mute(false, None);
     world.caller.rtp.send_to(&rtp(2), world.entry.ingress.local).expect("send");
     assert_eq!(receive(&world.callee.rtp).0, rtp(2));
+}
+
+#[test]
+fn a_muted_relay_goes_on_where_it_is_told_to() {
+    let world = World::new();
+    world.relay.mute(true, Some(world.entry.ingress.local.ip()));
+    world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
+    assert_eq!(receive(&world.callee.rtp).0, rtp(1));
 }
 
 #[test]

@@ -177,6 +177,7 @@ fn start_cluster(real_time: bool) -> Result<Subject, BenchError> {
         detect: Duration::from_millis(500),
         more: "\n[log]\nfilter = \"warn\"\n".to_owned(),
         launcher: system::pin(SUBJECT_CORE, real_time),
+        ..Setup::default()
     };
     let trio = Trio::start(&setup, cluster_resources);
     trio.nodes.iter().try_for_each(|node| system::refuse_memory(node.dir()))?;

@@ -1,0 +1,75 @@
+//! Without a majority: what a node may still say when its lease has ended, and to whom.
+//!
+//! Floating homes are silent: somebody else may hold them. The node's own address is nobody else's, so a caller who
+//! comes there hears 503 and goes elsewhere; under `on_quorum_loss = "keep"` media and BYE of its calls go on too.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+
+use sip::verdict;
+use transport::Peer;
+use trunk::Transport;
+
+use crate::gate::Full;
+use crate::lock;
+use crate::metrics::Drop;
+use crate::shared::Shared;
+use crate::switch::Incoming;
+
+/// So many times the silence after which a node counts as dead: an election takes less, and whoever calls meanwhile
+/// is better served by silence, since his next copy is admitted.
+const PATIENCE: u32 = 4;
+
+impl Shared {
+    /// Whether anything may be said from an address of ours now.
+    pub(crate) fn may_speak_from(&self, local: SocketAddr) -> bool {
+        self.cluster.cluster().may_speak() || (self.config.keeps() && self.is_own(local.ip()))
+    }
+
+    /// Media falls silent with the lease, and speaks with it.
+    pub(crate) fn heed_lease(&self) {
+        let mute = !self.cluster.cluster().may_speak();
+        let mut since = lock(&self.mute_since);
+        if since.is_some() != mute {
+            *since = mute.then(|| self.world.clock.now());
+            let except = self.config.keeps().then_some(self.config.media);
+            self.world.relay.mute(mute, except);
+        }
+    }
+
+    /// Whether there has been no majority for longer than an election takes.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let Some(cluster) = &self.config.cluster else { return false };
+        let since = *lock(&self.mute_since);
+        since.is_some_and(|since| self.world.clock.now().since(since) > cluster.detect * PATIENCE)
+    }
+
+    /// 503 to a new call, from our own address: it promises nothing, so it needs no lease. Elsewhere silence.
+    pub(crate) fn refuse_alone(&self, incoming: &Incoming<'_>) {
+        let mut flow = incoming.flow;
+        if !self.is_own(flow.local.ip()) || !self.ready.load(Ordering::Relaxed) {
+            return self.metrics.dropped(Drop::Ignored);
+        }
+        self.metrics.shed(Full::NoQuorum);
+        self.metrics.refused(503);
+        let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
+        match flow.transport {
+            Transport::Udp => {
+                let Some(target) = verdict::answer_target(&incoming.message, flow.remote) else {
+                    return self.metrics.dropped(Drop::Malformed);
+                };
+                flow.remote = target;
+                self.outbox.say(flow.local, flow.remote, bytes);
+            }
+            Transport::Tcp | Transport::Tls => {
+                let peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
+                self.streams.send(peer, bytes);
+            }
+        }
+    }
+
+    /// Whether this is an address of the node's own home, which no other node can hold.
+    fn is_own(&self, ip: IpAddr) -> bool {
+        !self.config.floating.iter().any(|home| home.address == ip)
+    }
+}
