@@ -26,6 +26,8 @@ pub struct Times {
     pub tick: Duration,
     /// How late its tick may be.
     pub late: Duration,
+    /// How long one node leaves it to another to stand for election in the place of a dead leader.
+    pub succeed: Duration,
 }
 
 impl Times {
@@ -40,6 +42,7 @@ impl Times {
             ask: detect * 2 / 25,
             tick: lease / 25,
             late: lease / 2,
+            succeed: detect / 12,
         }
     }
 }
@@ -312,7 +315,8 @@ mod tests {
         // detect = 500 ms: L = 250 ms, asked for with each heartbeat (40 ms), waited for 265 ms.
         let ms = Duration::from_millis;
         let (lease, wait, ask, tick, late) = (ms(250), ms(265), ms(40), ms(10), ms(125));
-        assert_eq!(times(), Times { lease, wait, ask, tick, late });
+        let succeed = Duration::from_millis(500) / 12;
+        assert_eq!(times(), Times { lease, wait, ask, tick, late, succeed });
     }
 
     #[test]

@@ -132,10 +132,31 @@ impl Vigil {
         *known = (*known).max(incarnation);
         self.follow(&mut watch, now);
         watch.grantor.died(node, incarnation);
-        if watch.leading.0 == Leader::Me {
-            let others = self.others_alive();
-            self.evict(&mut watch, &others, now);
+        let others = self.others_alive();
+        match watch.leading.0 {
+            Leader::Me => self.evict(&mut watch, &others, now),
+            Leader::Other(leader) if leader == node && others.contains(&(node, incarnation)) => {
+                self.succeed(node, &others);
+            }
+            Leader::Other(_) | Leader::Unknown => {}
         }
+    }
+
+    /// The leader's process has ended: the first of the others stands for election at once, the next a moment later
+    /// if nobody leads by then, so that they do not divide the votes.
+    fn succeed(self: &Arc<Self>, dead: NodeId, others: &[(NodeId, Incarnation)]) {
+        let before = others.iter().filter(|(id, _)| *id != dead && *id < self.node).count();
+        let at = self.seams.clock.now() + self.times.succeed * u32::try_from(before).unwrap_or(u32::MAX);
+        let vigil = self.clone();
+        let task = async move {
+            if before > 0 {
+                vigil.seams.spawn.sleep_until(at).await;
+            }
+            if vigil.raft.leader().0 == Leader::Other(dead) {
+                vigil.raft.succeed().await;
+            }
+        };
+        self.seams.spawn.spawn("succeed", Box::pin(task));
     }
 
     /// The other nodes that count as alive.

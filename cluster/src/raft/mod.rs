@@ -26,7 +26,7 @@ use call::{Incarnation, NodeId};
 use env::{Disk, Peer, Purpose};
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::raft::ClientWriteResult;
+use openraft::raft::{ClientWriteResult, TransferLeaderRequest};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Config, ServerState, SnapshotPolicy};
@@ -369,6 +369,19 @@ impl Raft {
         if TypeConfig::timeout(HAND_OVER_WITHIN, over).await.is_err() {
             tracing::warn!(heir = %heir.node, "the lead could not be handed over");
         }
+    }
+
+    /// Stands for election in the place of a leader whose process has ended, as if it had handed over its lead:
+    /// the others vote without waiting for its silence. Votes need no such wait to be safe.
+    pub(crate) async fn succeed(&self) {
+        let known = self.raft.with_raft_state(|state| *state.vote_ref());
+        let stand = async {
+            // How far the leader's log went, nobody can say: whoever has less than a voter is refused by it.
+            let request = TransferLeaderRequest::new(known.await.ok()?, self.node.0, None);
+            self.raft.handle_transfer_leader(request).await.ok()
+        };
+        // One that stops or has voted since need not stand.
+        let _ = self.ambient.scope(stand).await;
     }
 
     /// Ends; what is not committed is found again at the next start.
