@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ impl Hosts {
     pub fn start(detect: Duration) -> Hosts {
         let net = Net::build(&["host-1", "host-2", "host-3", "carrier", "pbx"]);
         let dir = TempDir::with_prefix("banyan-test-").expect("a temporary directory");
-        fs::write(dir.path().join("cluster.key"), SECRET).expect("the key is written");
+        let key = dir.path().join("cluster.key");
+        fs::write(&key, SECRET).expect("the key is written");
+        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let mut hosts = Hosts { nodes: vec![None, None, None], detect, dir, net };
         for node in NODES {
             fs::write(hosts.file(node), hosts.node_file(node)).expect("the node file is written");
