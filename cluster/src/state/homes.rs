@@ -181,8 +181,7 @@ impl State {
             let (to, epoch) = (to.home, to.epoch);
             if let Some(record) = self.calls.get_mut(&call) {
                 let before = digest::of_call(record);
-                let changed = Arc::make_mut(record);
-                (changed.home, changed.epoch) = (to, epoch);
+                Arc::make_mut(record).adopt(to, epoch);
                 let after = digest::of_call(record);
                 self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
                 deltas.push(Delta::Adopted { record: record.clone(), from });

@@ -2,6 +2,7 @@
 //!
 //! `State::apply` and `Call::restore` share this code, so a successor sees exactly what was committed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -88,6 +89,24 @@ impl CallRecord {
         };
         record.start_attempt(target, record.admit.started_at);
         record
+    }
+
+    /// Another home adopts it. An address that stands for all of a machine's (`0.0.0.0`) says nothing of which machine
+    /// that was, so that it can't pass for the new home's.
+    pub fn adopt(&mut self, home: HomeId, epoch: Epoch) {
+        (self.home, self.epoch) = (home, epoch);
+        let forget = |local: &mut SocketAddr| {
+            if local.ip().is_unspecified() {
+                local.set_port(0);
+            }
+        };
+        if self.admit.ingress.local.ip().is_unspecified() {
+            forget(&mut Arc::make_mut(&mut self.admit).ingress.local);
+        }
+        if let Phase::Answered { confirm, .. } = &mut self.phase {
+            forget(&mut confirm.ingress.flow.local);
+            forget(&mut confirm.egress.flow.local);
+        }
     }
 
     /// Takes a committed change. `granted` is the target that `apply` chose, for an `Attempt`.

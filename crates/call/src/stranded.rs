@@ -62,7 +62,8 @@ impl Call {
         let (transport, remote) = (target.transport, target_address(target)?);
         // Only its address towards the caller is on record; for the same transport it is that towards the callee.
         let old = record.admit.ingress;
-        if old.transport != transport || old.local.is_ipv4() != remote.is_ipv4() {
+        let is_known = old.local.port() > 0 && old.local.is_ipv4() == remote.is_ipv4();
+        if old.transport != transport || !is_known {
             return None;
         }
         let local = self.context.address(transport, remote)?;

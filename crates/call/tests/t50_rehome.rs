@@ -422,3 +422,72 @@ fn a_call_that_comes_back_to_its_first_home_is_told_again() {
     assert!(near.body().contains("m=audio 12000") && far.body().contains("m=audio 22000"));
     assert!(near.body().contains("c=IN IP4 203.0.113.1"));
 }
+
+/// The record as it is when all of its flows are of this kind.
+fn over(w: &mut World, change: impl Fn(&mut call::Flow)) {
+    let record = w.record.as_mut().expect("a live call");
+    change(&mut std::sync::Arc::make_mut(&mut record.admit).ingress);
+    if let call::Phase::Answered { confirm, .. } = &mut record.phase {
+        change(&mut confirm.ingress.flow);
+        change(&mut confirm.egress.flow);
+    }
+}
+
+#[test]
+fn homes_that_listen_on_every_address_are_told_apart_all_the_same() {
+    for adopted in [true, false] {
+        let direct = |w: &mut trunk::Trunk, g: &mut trunk::Gateway| {
+            w.settings.media.mode = MediaMode::Direct;
+            g.settings.media.mode = MediaMode::Direct;
+        };
+        let mut w = World::with(&ladder::invite(OFFER, ""), direct);
+        connected(&mut w);
+        let all = "0.0.0.0:5060";
+        over(&mut w, |flow| flow.local = all.parse().unwrap());
+        if adopted {
+            w.adopt_at(all);
+            w.commit_all();
+            reinvites(&mut w);
+        } else {
+            // Its own process, restarted: nothing has changed.
+            let context = call::Context::clone(&w.context);
+            let addresses = vec![(trunk::Transport::Udp, all.parse().unwrap())];
+            w.context = std::sync::Arc::new(call::Context { addresses, ..context });
+            w.take_over();
+            w.commit_all();
+            w.expect_silence();
+        }
+    }
+}
+
+#[test]
+fn a_peer_over_tcp_is_dialled_where_it_wants_requests() {
+    let mut w = World::new();
+    connected(&mut w);
+    // Both connections ended at the lost home; the caller's came from a port that nobody listens on.
+    over(&mut w, |flow| {
+        flow.transport = trunk::Transport::Tcp;
+        flow.remote.set_port(40_000);
+    });
+    w.adopt_over(&[trunk::Transport::Udp, trunk::Transport::Tcp], ELSEWHERE);
+    w.commit_all();
+    let (near, far) = reinvites(&mut w); // They go to the Contacts: `CALLER` and `CALLEE`.
+    assert_eq!(near.get("Contact"), "<sip:203.0.113.2:5060;transport=tcp>");
+    assert!(far.get("Via").starts_with("SIP/2.0/TCP 203.0.113.2:5060;"));
+}
+
+#[test]
+fn a_home_without_an_address_for_a_peer_ends_the_call_and_says_why() {
+    let mut w = World::new();
+    connected(&mut w);
+    let record = w.record.as_mut().expect("a live call");
+    if let call::Phase::Answered { confirm, .. } = &mut record.phase {
+        confirm.egress.flow.transport = trunk::Transport::Tcp;
+    }
+    w.adopt_at(ELSEWHERE);
+    w.commit_all();
+    assert!(w.take("BYE").iter().any(|bye| bye.to == CALLER.parse().unwrap()));
+    assert!(w.take("INVITE").is_empty());
+    let reasons: Vec<_> = w.cdrs.iter().map(|cdr| cdr.reason.clone()).collect();
+    assert_eq!(reasons, ["no address of the new home reaches the peer"]);
+}

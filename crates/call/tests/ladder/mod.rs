@@ -421,16 +421,20 @@ impl World {
 
     /// The node dies here, and its fixed home with it: another home, at this address, adopts the call.
     pub fn adopt_at(&mut self, address: &str) {
+        self.adopt_over(&[Transport::Udp], address);
+    }
+
+    /// As `adopt_at`; the other home serves these transports.
+    pub fn adopt_over(&mut self, transports: &[Transport], address: &str) {
         let at: SocketAddr = address.parse().unwrap();
         let home = HomeId(self.context.home.0 + 1);
         self.context = Arc::new(Context {
             home,
-            addresses: vec![(Transport::Udp, at)],
+            addresses: transports.iter().map(|transport| (*transport, at)).collect(),
             media: at.ip(),
             ..Context::clone(&self.context)
         });
-        let record = self.record.as_mut().expect("a live call");
-        record.home = home;
+        self.record.as_mut().expect("a live call").adopt(home, Epoch(1));
         self.take_over();
     }
 }
