@@ -96,7 +96,7 @@ fn drain(client: &Client, node: &str, timeout_s: u64) -> Result {
         if polls >= timeout_s * POLLS_PER_S {
             return Err(Failure::No(format!(
                 "node {node} still has {homes} floating home(s) and {calls} call(s) after {timeout_s} s. It takes no \
-                 new ones; calls at its own address end by themselves, or when its process is stopped"
+                 new ones; those that ring, or have a party with media.reinvite = \"never\", end by themselves"
             )));
         }
         polls += 1;

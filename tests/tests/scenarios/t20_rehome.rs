@@ -195,6 +195,29 @@ fn t20_a_drained_node_hands_its_calls_over_and_takes_new_ones_when_resumed() {
     trio.assert_no_panic();
 }
 
+/// The twin: parties that forbid re-INVITEs keep their calls, and the node its address, until the calls have ended.
+#[test]
+fn t20_a_drained_node_keeps_the_calls_of_parties_that_forbid_re_invites() {
+    let trio = three("never");
+    let mut callees = callees(&trio, "callee", CARRIER_A);
+    let mut callers = callers(&trio, "caller", OFFICE_A, FAR_NUMBER);
+    await_up(&trio, calls());
+    let drained = trio.node(2).banyan(["node", "drain", "1", "--timeout", "2"]);
+    assert_eq!(drained.status.code(), Some(1), "it still has calls");
+    assert_eq!(trio.node(1).metric("banyan_calls"), Some(f64::from(calls())));
+    let counts = callers.finish(Duration::from_secs(60));
+    assert_eq!((counts.successful, counts.failed), (u64::from(calls()), 0), "{}", callers.errors());
+    callees.stop();
+    assert!(trio.node(2).banyan(["node", "drain", "1"]).status.success());
+    let records = trio.settle(calls() as usize);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.text("reason") == "BYE" && record.0["events"] == serde_json::json!([]))
+    );
+    assert_eq!(sum(&trio, "banyan_rehome_failures_total"), 0.0);
+}
+
 /// A ringing call is cancelled where it rang. It rings elsewhere, where a further carrier may be tried after it rang,
 /// and ends with 503 where there is none.
 #[test]
