@@ -7,16 +7,18 @@ use std::time::Duration;
 use call::NodeId;
 use env::Purpose;
 use futures::channel::oneshot;
-use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::type_config::TypeConfigExt;
+use openraft::{ChangeMembers, RaftMetrics};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Raft;
 use super::frame::{Answer, Request};
 use super::types::{Place, TypeConfig};
+
+type Metrics = RaftMetrics<TypeConfig>;
 
 /// A member of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ pub enum ChangeError {
     /// Consensus has stopped on the node that leads.
     #[error("the leader has stopped; its log says why")]
     Stopped,
+    /// The node that is to join can't be reached by the leader.
+    #[error("node {0} does not answer")]
+    Silent(NodeId),
 }
 
 impl Raft {
@@ -121,6 +126,33 @@ impl Raft {
         }
     }
 
+    /// Waits until a node has the log: before, it would hold up the others as a voter. One that does not answer at
+    /// all is forgotten again, if it is new.
+    async fn await_learner(&self, node: NodeId, is_new: bool) -> Result<(), ChangeError> {
+        let metrics = self.raft.metrics();
+        let target = metrics.borrow_watched().last_log_index;
+        let is_gone = |metrics: &Metrics| metrics.membership_config.membership().get_node(&node.0).is_none();
+        let matched = |metrics: &Metrics| {
+            metrics
+                .replication
+                .as_ref()
+                .and_then(|all| all.get(&node.0).copied().flatten())
+                .map(|at| at.index)
+        };
+        let heard = self.raft.wait(Some(FIRST_WORD_MAX));
+        let heard = heard.metrics(|it| is_gone(it) || matched(it).is_some(), "the node answers").await;
+        if heard.is_err() {
+            if is_new {
+                let gone = ChangeMembers::RemoveNodes(BTreeSet::from([node.0]));
+                self.raft.change_membership(gone, false).await.map_err(error)?;
+            }
+            return Err(ChangeError::Silent(node));
+        }
+        let learnt = self.raft.wait(None);
+        let learnt = learnt.metrics(|it| is_gone(it) || matched(it) >= target, "the node has the log").await;
+        learnt.map(drop).map_err(|_| ChangeError::Stopped)
+    }
+
     async fn change_here(&self, change: Change) -> Result<(), ChangeError> {
         let members = self.members();
         let known = |node| members.iter().find(|member| member.node == node);
@@ -135,8 +167,8 @@ impl Raft {
                 if known(node).is_some_and(|member| member.is_voter) {
                     return Ok(());
                 }
-                // Returns when the node has nearly all of the log: it would hold up the others as a voter.
-                self.raft.add_learner(node.0, place, true).await.map_err(error)?;
+                self.raft.add_learner(node.0, place, false).await.map_err(error)?;
+                self.await_learner(node, known(node).is_none()).await?;
                 if voters < VOTERS_MAX {
                     let voter = ChangeMembers::AddVoterIds(BTreeSet::from([node.0]));
                     self.raft.change_membership(voter, true).await.map_err(error)?;
@@ -172,4 +204,6 @@ fn error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeEr
 
 /// More voters make each commit dearer and the cluster no safer: further nodes learn only.
 const VOTERS_MAX: usize = 5;
+/// How long a node that is to join may take to answer.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(8);
 const END_WITHIN: Duration = Duration::from_secs(2);

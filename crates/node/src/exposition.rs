@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::log::{SYNC_BOUNDS_US, SyncSample};
+
 use crate::metrics::{counter, gauge, header};
 use crate::shared::Shared;
 
@@ -64,16 +66,11 @@ impl Shared {
         let syncs = status.syncs;
         counter(out, "log_syncs_total", "times the log was made durable", syncs.count);
         counter(out, "log_bytes_total", "bytes written to the log", syncs.bytes);
-        header(out, "log_sync_seconds", "how long it takes to make the log durable", "histogram");
-        let mut below = 0;
-        let bounds = cluster::log::SYNC_BOUNDS_US.iter().map(|us| *us as f64 / 1e6);
-        for (bound, count) in bounds.zip(syncs.buckets) {
-            below += count;
-            let _ = writeln!(out, "banyan_log_sync_seconds_bucket{{le=\"{bound}\"}} {below}");
-        }
-        let _ = writeln!(out, "banyan_log_sync_seconds_bucket{{le=\"+Inf\"}} {}", syncs.count);
-        let _ = writeln!(out, "banyan_log_sync_seconds_sum {}", syncs.sum_ns as f64 / 1e9);
-        let _ = writeln!(out, "banyan_log_sync_seconds_count {}", syncs.count);
+        histogram(out, "log_sync_seconds", "how long it takes to make the log durable", &syncs);
+        let commits = status.commits;
+        counter(out, "proposal_batches_total", "batches of this node that were committed", commits.count);
+        counter(out, "proposals_total", "commands in these batches", commits.bytes);
+        histogram(out, "commit_seconds", "from a batch's sending until it was applied here", &commits);
         let (calls, slots) =
             self.cluster.cluster().read(|state| (state.calls().len(), state.slots().count()));
         // As many of its bits as every reader of metrics keeps.
@@ -81,5 +78,43 @@ impl Shared {
         gauge(out, "state_digest", "equal on nodes that have applied the same", digest);
         gauge(out, "cluster_calls", "live calls of the whole cluster", calls as u64);
         gauge(out, "cluster_slots", "slots held in the whole cluster", slots as u64);
+    }
+}
+
+/// Appends a histogram of times.
+fn histogram(out: &mut String, name: &str, help: &str, sample: &SyncSample) {
+    header(out, name, help, "histogram");
+    let mut below = 0;
+    let bounds = SYNC_BOUNDS_US.iter().map(|us| *us as f64 / 1e6);
+    for (bound, count) in bounds.zip(sample.buckets) {
+        below += count;
+        let _ = writeln!(out, "banyan_{name}_bucket{{le=\"{bound}\"}} {below}");
+    }
+    let _ = writeln!(out, "banyan_{name}_bucket{{le=\"+Inf\"}} {}", sample.count);
+    let _ = writeln!(out, "banyan_{name}_sum {}", sample.sum_ns as f64 / 1e9);
+    let _ = writeln!(out, "banyan_{name}_count {}", sample.count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_a_histogram_count_all_that_was_no_slower() {
+        let mut sample = SyncSample { count: 6, sum_ns: 9_000_000, ..SyncSample::default() };
+        // Three within 50 us, two within 100 us, one beyond a second.
+        (sample.buckets[0], sample.buckets[1], sample.buckets[14]) = (3, 2, 1);
+        let mut text = String::new();
+        histogram(&mut text, "x_seconds", "x", &sample);
+        for line in [
+            "_bucket{le=\"0.00005\"} 3\n",
+            "_bucket{le=\"0.0001\"} 5\n",
+            "_bucket{le=\"1\"} 5\n",
+            "_bucket{le=\"+Inf\"} 6\n",
+            "_sum 0.009\n",
+            "_count 6\n",
+        ] {
+            assert!(text.contains(&format!("banyan_x_seconds{line}")), "{line} in {text}");
+        }
     }
 }

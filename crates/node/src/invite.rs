@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use call::reject::Answer;
-use call::{Arrival, InviteKey, reject, route};
+use call::{Arrival, Input, InviteKey, reject, route};
 use sip::verdict::{Extensions, Rules, Verdict};
 use sip::{Message, Name, verdict};
 use transport::Standing;
 use trunk::{Asked, Identified, Party, Reject, Trunk};
 
-use crate::actor::call::Begin;
+use crate::actor::call::{Begin, Msg};
 use crate::gate::Full;
 use crate::metrics::{Drop, add};
 use crate::shared::Shared;
@@ -31,7 +31,12 @@ impl Shared {
         let Some(key) = route::invite_key(&incoming.context.secret, &incoming.message) else {
             return self.metrics.dropped(Drop::Malformed);
         };
-        if let Some((_, actor)) = self.by_key(&key) {
+        if let Some((call, actor)) = self.by_key(&key) {
+            if self.is_cut_off() && self.cluster.record(call).is_none() {
+                // Its caller need not wait any longer. Should a majority let it in after all, it ends.
+                self.tell(call, Msg::input(Input::Hangup("no quorum")));
+                return self.refuse_alone(incoming);
+            }
             return self.deliver(&actor, incoming);
         }
         if self.replay(incoming) == Standing::Known || self.pass_on_copy(Some(key), incoming) {

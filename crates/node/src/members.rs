@@ -48,6 +48,9 @@ pub enum MemberError {
         /// Where it should be.
         at: SocketAddr,
     },
+    /// It has much to learn.
+    #[error("node {0} is a member and still learns the log; `banyan node status` shows how far it is")]
+    Learning(NodeId),
     /// Another process has that id.
     #[error("node {node} is a member already, at {at}; each node needs an id of its own")]
     Taken {
@@ -102,15 +105,9 @@ impl NodeHandle {
         {
             return Err(MemberError::Taken { node, at: there });
         }
-        match self.within(JOIN_MAX, self.cluster().join(node, at)).await {
-            Some(joined) => joined?,
-            None => {
-                if known.is_none() {
-                    // Nobody should wait for it from now on.
-                    let _ = self.within(ANSWER_MAX, self.cluster().remove(node)).await;
-                }
-                return Err(MemberError::Unreachable { node, at });
-            }
+        match self.within(JOIN_MAX, self.cluster().join(node, at)).await.ok_or(MemberError::Learning(node))? {
+            Err(ChangeError::Silent(_)) => return Err(MemberError::Unreachable { node, at }),
+            joined => joined?,
         }
         self.until(BOOT_MAX, lives).await;
         Ok(self.cluster().status().members.iter().any(|member| member.node == node && member.is_voter))
@@ -275,7 +272,7 @@ impl Shared {
     }
 }
 
-const JOIN_MAX: Duration = Duration::from_secs(10);
+const JOIN_MAX: Duration = Duration::from_secs(14);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const BOOT_MAX: Duration = Duration::from_secs(5);
 const RETIRE_MAX: Duration = Duration::from_secs(5);

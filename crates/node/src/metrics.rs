@@ -63,6 +63,10 @@ pub struct Metrics {
     pub not_rehomed: AtomicU64,
     /// Messages passed on to the node that holds their call.
     pub forwarded: AtomicU64,
+    /// Nodes that were held dead or left.
+    pub evictions: AtomicU64,
+    /// Homes that came to this node from another.
+    pub takeovers: AtomicU64,
     /// Call actors that failed.
     pub failed: AtomicU64,
     /// INVITEs refused before they cost anything, by why.
@@ -133,7 +137,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 14] = [
+        let counters: [(&str, &str, &AtomicU64); 16] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -144,6 +148,8 @@ impl Metrics {
             ("rehomed_calls_total", "adopted calls whose peers know their new home", &self.rehomed),
             ("rehome_failures_total", "peers that can't be told of a new home", &self.not_rehomed),
             ("messages_forwarded_total", "messages passed on to the node of their call", &self.forwarded),
+            ("evictions_total", "nodes that were held dead or left, as this node saw", &self.evictions),
+            ("takeovers_total", "homes that came to this node from another", &self.takeovers),
             ("call_failures_total", "call actors that failed", &self.failed),
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),

@@ -14,6 +14,7 @@ use machine::Rng;
 use trunk::settings::Reinvite;
 use trunk::{Name, Party, Resources};
 
+use crate::metrics::add;
 use crate::shared::Shared;
 use crate::{NodeConfig, StartError, World, lock};
 
@@ -263,7 +264,13 @@ impl Applied for Ear {
             let Some(shared) = self.shared() else { return };
             match delta {
                 Delta::Resources(resources) => shared.set_resources(resources),
-                Delta::HomeMoved { .. } => shared.homes_moved.notify_one(),
+                Delta::HomeMoved { from, to, .. } => {
+                    if from.is_some() && *to == Some(shared.cluster.cluster().node()) {
+                        add(&shared.metrics.takeovers);
+                    }
+                    shared.homes_moved.notify_one();
+                }
+                Delta::Evicted(_) => add(&shared.metrics.evictions),
                 Delta::Adopted { record, .. } => shared.adopt(record),
                 Delta::Removed(node) if *node == shared.cluster.cluster().node() => {
                     shared.removed.notify_one();

@@ -10,6 +10,7 @@ mod t20_namespaces;
 mod t20_quorum;
 mod t20_rehome;
 mod t20_rehome_audio;
+mod t21_members_faults;
 mod t30_audio;
 mod t30_explain;
 mod t50_crash;
