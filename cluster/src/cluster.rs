@@ -574,6 +574,10 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
         was_half = half;
         shared.lead();
         shared.projection.flush();
+        let peers: Vec<u64> = shared.raft.peers().iter().map(|peer| peer.node).collect();
+        if let Some((node, span)) = shared.projection.wants(seams.clock.now(), &peers) {
+            shared.raft.ask_cdrs(NodeId(node), span);
+        }
         shared.log.retry();
         let durable = shared.projection.durable();
         let known = shared.replica.read(|state| {

@@ -111,6 +111,10 @@ impl Dispatch {
                         self.outbox.raft.answer_lease(from, answer);
                     }
                     Some(Received::Leased(answer)) => self.vigil.answered(answer),
+                    Some(Received::Missing(span)) => {
+                        self.outbox.raft.answer_cdrs(from, self.outbox.replica.projection().lines(span));
+                    }
+                    Some(Received::Found(lines)) => self.outbox.replica.projection().fill(from.0, lines),
                     None => {}
                 }
             }

@@ -93,6 +93,11 @@ impl Replica {
         look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The CDR files.
+    pub(crate) fn projection(&self) -> &Arc<Projection> {
+        &self.projection
+    }
+
     /// The term of the last entry that was applied.
     pub(crate) fn term(&self) -> u64 {
         self.term.load(Ordering::Relaxed)

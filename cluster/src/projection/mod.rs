@@ -1,15 +1,20 @@
 //! CDR files: each node writes the CDRs that `apply` makes into files of its own, one JSON line each, in the
 //! order of their numbers. A number is written once: after a crash the torn tail is cut off and writing goes
-//! on behind the last whole line.
+//! on behind the last whole line. What a node never applied it asks of others ([`gaps`]).
 
+mod gaps;
 mod line;
+mod reader;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use call::Cdr;
 use env::{Disk, DiskOp, Lane};
-use machine::WallTime;
+use gaps::Gaps;
+pub(crate) use gaps::{Lines, Span};
+use machine::{Instant, WallTime};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -48,18 +53,34 @@ pub struct Projection {
 
 #[derive(Default)]
 struct Inner {
-    /// All files, oldest first; the last is written to.
-    files: Vec<Arc<str>>,
-    /// The length of the last file.
-    len: u64,
+    /// All files by the number of their first CDR; the last is written to.
+    files: BTreeMap<u64, File>,
     /// Lines not yet handed to the disk, and the number of the last of all lines.
     pending: Vec<u8>,
     last: u64,
+    /// Where numbers were passed over among the pending lines: a file ends there, and another begins.
+    breaks: VecDeque<Break>,
     /// Memory of lines that are on disk, to be used again.
     spare: Vec<u8>,
     writing: bool,
-    /// Lines up to this number are on disk.
+    /// Lines up to this number are on disk, those aside that this node never applied.
     durable: u64,
+    gaps: Gaps,
+}
+
+#[derive(Clone)]
+struct File {
+    name: Arc<str>,
+    len: u64,
+}
+
+/// A jump in the numbers of the pending lines.
+struct Break {
+    /// How many bytes of them come before.
+    at: usize,
+    /// The number before it, and the one after.
+    before: u64,
+    after: u64,
 }
 
 impl Projection {
@@ -70,35 +91,41 @@ impl Projection {
     pub async fn open(disk: Arc<dyn Disk>, file_len: u64) -> Result<Arc<Projection>, ProjectionError> {
         let failed = |file: &str, error| ProjectionError { file: file.to_owned(), error };
         let listed = disk.list().map_err(|error| failed(".", error))?;
-        let mut files: Vec<Arc<str>> = listed
-            .iter()
-            .filter(|file| first_number(&file.name).is_some())
-            .map(|file| file.name.as_str().into())
-            .collect();
-        files.sort_unstable();
-        let mut inner = Inner::default();
-        if let Some(file) = files.last() {
-            let bytes = read_file(&*disk, file).map_err(|error| failed(file, error))?;
-            let (whole, last) = whole_lines(&bytes, first_number(file).unwrap_or(1));
+        let numbered = listed.iter().filter_map(|file| Some((first_number(&file.name)?, file)));
+        let files = numbered.map(|(first, it)| (first, File { name: it.name.as_str().into(), len: it.len }));
+        let mut inner = Inner { files: files.collect(), ..Inner::default() };
+        if let Some((first, newest)) = inner.files.last_key_value() {
+            let (first, name) = (*first, newest.name.clone());
+            let bytes = read_file(&*disk, &name).map_err(|error| failed(&name, error))?;
+            let (whole, last) = whole_lines(&bytes, first);
             if whole < bytes.len() {
-                tracing::warn!(%file, cut = bytes.len() - whole, "the torn tail of a CDR file is cut off");
-                let op = DiskOp::Truncate { file: file.clone(), len: whole as u64 };
-                perform(&*disk, Lane::Bulk, op).await.map_err(|error| failed(file, error))?;
+                tracing::warn!(file = %name, cut = bytes.len() - whole, "the torn tail of a CDR file is cut off");
+                let op = DiskOp::Truncate { file: name.clone(), len: whole as u64 };
+                perform(&*disk, Lane::Bulk, op).await.map_err(|error| failed(&name, error))?;
             }
-            (inner.len, inner.last, inner.durable) = (whole as u64, last, last);
+            inner.files.insert(first, File { name, len: whole as u64 });
+            (inner.last, inner.durable) = (last, last);
         }
-        inner.files = files;
+        for (from, to) in missing(&*disk, &inner.files).map_err(|error| failed(".", error))? {
+            inner.gaps.open(from, to);
+        }
         Ok(Arc::new(Projection { disk, file_len, inner: Mutex::new(inner) }))
     }
 
     /// Takes the next CDR. One that is in the files already is passed over.
     pub fn add(&self, number: u64, cdr: &Cdr) {
         let mut inner = self.lock();
-        if number > inner.last {
-            line::push(number, cdr, &mut inner.pending);
-            inner.pending.push(b'\n');
-            inner.last = number;
+        if number <= inner.last {
+            return;
         }
+        if number > inner.last + 1 {
+            let (at, before) = (inner.pending.len(), inner.last);
+            inner.breaks.push_back(Break { at, before, after: number });
+            inner.gaps.open(before + 1, number - 1);
+        }
+        line::push(number, cdr, &mut inner.pending);
+        inner.pending.push(b'\n');
+        inner.last = number;
     }
 
     /// Hands what was taken to the disk. Called now and then: CDRs stay in the state meanwhile.
@@ -107,15 +134,28 @@ impl Projection {
         if inner.writing || inner.pending.is_empty() {
             return;
         }
-        if inner.files.is_empty() || inner.len >= self.file_len {
-            let first = inner.durable + 1;
-            inner.files.push(format!("cdrs-{first:012}.jsonl").into());
-            inner.len = 0;
+        let begins = inner.breaks.pop_front_if(|jump| jump.at == 0).map(|jump| jump.after);
+        let is_full = inner.files.last_key_value().is_none_or(|(_, file)| file.len >= self.file_len);
+        if let Some(first) = begins.or(is_full.then_some(inner.durable + 1)) {
+            let name = name_of(first);
+            inner.files.insert(first, File { name, len: 0 });
         }
-        let Some(file) = inner.files.last().cloned() else { return };
+        let Some((first, File { name: file, len: at })) =
+            inner.files.last_key_value().map(|(first, file)| (*first, file.clone()))
+        else {
+            return;
+        };
         let spare = std::mem::take(&mut inner.spare);
-        let bytes = std::mem::replace(&mut inner.pending, spare);
-        let (at, last, len) = (inner.len, inner.last, bytes.len() as u64);
+        let mut bytes = std::mem::replace(&mut inner.pending, spare);
+        let mut last = inner.last;
+        if let Some(jump) = inner.breaks.front() {
+            let (cut, before) = (jump.at, jump.before);
+            inner.pending.extend_from_slice(bytes.get(cut..).unwrap_or_default());
+            bytes.truncate(cut);
+            last = before;
+            inner.breaks.iter_mut().for_each(|jump| jump.at -= cut);
+        }
+        let len = bytes.len() as u64;
         inner.writing = true;
         let projection = self.clone();
         let done = move |result: io::Result<()>, mut bytes: Vec<u8>| {
@@ -123,19 +163,93 @@ impl Projection {
             inner.writing = false;
             match result {
                 Ok(()) => {
-                    (inner.len, inner.durable) = (at + len, last);
+                    if let Some(file) = inner.files.get_mut(&first) {
+                        file.len = at + len;
+                    }
+                    inner.durable = last;
                     bytes.clear();
                     inner.spare = bytes;
                 }
                 Err(error) => {
                     // The state keeps them too, so nothing is lost while the disk is full.
                     tracing::error!(%error, "CDRs can't be written; trying again");
+                    inner.breaks.iter_mut().for_each(|jump| jump.at += bytes.len());
                     bytes.append(&mut inner.pending);
                     inner.pending = bytes;
                 }
             }
         };
         self.disk.submit(Lane::Bulk, DiskOp::Write { file, at, bytes }, Box::new(done));
+    }
+
+    /// What to ask of which other node: CDRs that this one never applied.
+    pub(crate) fn wants(&self, now: Instant, peers: &[u64]) -> Option<(u64, Span)> {
+        self.lock().gaps.ask(now, peers)
+    }
+
+    /// Whether CDRs are missing that another node may have.
+    pub fn is_whole(&self) -> bool {
+        self.lock().gaps.is_empty()
+    }
+
+    /// The lines of a span that are in the files, as many as fit into an answer.
+    pub(crate) fn lines(&self, span: Span) -> Lines {
+        let (files, durable) = {
+            let inner = self.lock();
+            (inner.files.clone(), inner.durable)
+        };
+        let begin = files.range(..=span.from).next_back().map_or(span.from, |(first, _)| *first);
+        let mut bytes = Vec::new();
+        for (_, file) in files.range(begin..=span.to.max(begin)) {
+            let wanted = |number: u64| (span.from..=span.to.min(durable)).contains(&number);
+            // A file that was named and not yet written has nothing.
+            let found =
+                reader::from(&*self.disk, &file.name, file.len, span.from, ANSWER_MAX).unwrap_or_default();
+            let lines = found.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+            for line in lines.filter(|line| number_of(line).is_some_and(wanted)) {
+                if bytes.len() + line.len() > ANSWER_MAX {
+                    return Lines { span, bytes };
+                }
+                bytes.extend_from_slice(line);
+            }
+        }
+        Lines { span, bytes }
+    }
+
+    /// Takes what another node had of what was asked of it.
+    pub(crate) fn fill(self: &Arc<Self>, from: u64, lines: Lines) {
+        let mut inner = self.lock();
+        if !inner.gaps.awaits(from, lines.span) {
+            return;
+        }
+        let Lines { span, bytes } = lines;
+        let numbers: Vec<u64> =
+            bytes.split_inclusive(|byte| *byte == b'\n').map_while(whole_number).collect();
+        let rise = numbers.is_sorted_by(|one, next| one < next);
+        let within = numbers.iter().all(|number| (span.from..=span.to).contains(number));
+        let count = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let Some(first) = numbers.first().copied().filter(|_| rise && within && count == numbers.len())
+        else {
+            return inner.gaps.filled(&[]);
+        };
+        let (file, len) = (name_of(first), bytes.len() as u64);
+        let op = DiskOp::WriteWhole { file: file.clone(), chunks: Box::new(std::iter::once(bytes)) };
+        let projection = self.clone();
+        let done = move |result: io::Result<()>, _: Vec<u8>| {
+            let mut inner = projection.lock();
+            match result {
+                Ok(()) => {
+                    inner.files.insert(first, File { name: file, len });
+                    inner.gaps.filled(&numbers);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "CDRs of another node can't be written; trying again");
+                    inner.gaps.again();
+                }
+            }
+        };
+        drop(inner);
+        self.disk.submit(Lane::Bulk, op, Box::new(done));
     }
 
     /// Lines up to this number are on disk.
@@ -150,7 +264,8 @@ impl Projection {
     pub fn find(&self, filter: &CdrFilter) -> Result<Vec<Value>, ProjectionError> {
         let (files, durable) = {
             let inner = self.lock();
-            (inner.files.clone(), inner.durable)
+            let names: Vec<_> = inner.files.values().map(|file| file.name.clone()).collect();
+            (names, inner.durable)
         };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut found = Vec::new();
@@ -211,13 +326,11 @@ pub fn to_json(number: u64, cdr: &Cdr) -> Value {
     serde_json::from_slice(&line).unwrap_or(Value::Null)
 }
 
-/// How many bytes are whole lines whose numbers rise from `first` on, and the number of the last. A number is
-/// passed over where this node took a snapshot instead of the entries: others have those CDRs.
+/// How many bytes are whole lines whose numbers rise from `first` on, and the number of the last.
 fn whole_lines(bytes: &[u8], first: u64) -> (usize, u64) {
     let (mut whole, mut last) = (0, first.saturating_sub(1));
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let is_whole = line.ends_with(b"}\n") && !line.contains(&0);
-        match number_of(line).filter(|number| is_whole && *number > last) {
+        match whole_number(line).filter(|number| *number > last) {
             Some(number) => (whole, last) = (whole + line.len(), number),
             None => break,
         }
@@ -229,6 +342,33 @@ fn number_of(line: &[u8]) -> Option<u64> {
     let digits = line.strip_prefix(b"{\"seq\":")?.split(|byte| *byte == b',').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+/// The number of a line that is whole.
+fn whole_number(line: &[u8]) -> Option<u64> {
+    number_of(line).filter(|_| line.ends_with(b"}\n") && !line.contains(&0))
+}
+
+/// What lies between the files, and before the first: CDRs that this node never applied.
+fn missing(disk: &dyn Disk, files: &BTreeMap<u64, File>) -> io::Result<Vec<(u64, u64)>> {
+    let mut spans = Vec::new();
+    let mut next = 1;
+    for (first, file) in files {
+        if *first > next {
+            spans.push((next, first - 1));
+        }
+        let last = reader::last(disk, &file.name, file.len)?;
+        next = last.unwrap_or(first - 1).max(first - 1) + 1;
+    }
+    Ok(spans)
+}
+
+/// The file whose first CDR has this number.
+fn name_of(first: u64) -> Arc<str> {
+    format!("cdrs-{first:012}.jsonl").into()
+}
+
+/// One answer to a node that misses CDRs.
+const ANSWER_MAX: usize = 512 << 10;
 
 /// The number of the first CDR in a file of this name.
 fn first_number(name: &str) -> Option<u64> {

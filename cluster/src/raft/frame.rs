@@ -16,6 +16,7 @@ use super::types::TypeConfig;
 use crate::codec::{self, DecodeError};
 use crate::command::Stamped;
 use crate::lease;
+use crate::projection::{Lines, Span};
 
 /// One message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub(super) enum Frame {
     Lease(lease::Ask),
     /// The leader's answer.
     Leased(lease::Answer),
+    /// A node never applied these CDRs.
+    Missing(Span),
+    /// What the receiver asked for, as far as the sender has it.
+    Found(Lines),
 }
 
 /// Tells requests apart. Numbers begin by chance in each life, so an answer to an earlier life fits nothing.

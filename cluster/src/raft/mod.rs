@@ -36,6 +36,7 @@ use crate::cluster::Seams;
 use crate::command::{Batch, Stamped};
 use crate::lease;
 use crate::log::{Log, LogError};
+use crate::projection::{Lines, Span};
 use crate::replica::Replica;
 use crate::state::State;
 use exchange::Exchange;
@@ -139,6 +140,10 @@ pub(crate) enum Received {
     Asked(lease::Ask),
     /// The leader's answer to this node.
     Leased(lease::Answer),
+    /// Another node never applied these CDRs.
+    Missing(Span),
+    /// What another node has of the CDRs that this one never applied.
+    Found(Lines),
 }
 
 impl Raft {
@@ -241,6 +246,16 @@ impl Raft {
         self.exchange.send(node.0, Purpose::Raft, &Frame::Leased(answer));
     }
 
+    /// Asks a node for CDRs that this one never applied.
+    pub(crate) fn ask_cdrs(&self, node: NodeId, span: Span) {
+        self.exchange.send(node.0, Purpose::Snapshot, &Frame::Missing(span));
+    }
+
+    /// Answers a node that asked for CDRs.
+    pub(crate) fn answer_cdrs(&self, node: NodeId, lines: Lines) {
+        self.exchange.send(node.0, Purpose::Snapshot, &Frame::Found(lines));
+    }
+
     /// When the newest entries or heartbeat of a term were sent that a majority has acknowledged, this node
     /// included: of both memberships, while they change.
     pub(crate) fn acknowledged(&self, term: u64, now: Instant) -> Option<Instant> {
@@ -302,6 +317,8 @@ impl Raft {
             Ok(Frame::Refused(incarnation, seq)) => return Some(Received::Refused(incarnation, seq)),
             Ok(Frame::Lease(ask)) => return Some(Received::Asked(ask)),
             Ok(Frame::Leased(answer)) => return Some(Received::Leased(answer)),
+            Ok(Frame::Missing(span)) => return Some(Received::Missing(span)),
+            Ok(Frame::Found(lines)) => return Some(Received::Found(lines)),
             Err(error) => desk.complain(from.0, error),
         }
         None

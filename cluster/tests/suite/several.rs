@@ -389,6 +389,48 @@ fn i29_cdrs_that_were_made_while_a_node_was_away_are_in_its_files_too() {
 }
 
 #[test]
+fn i29_cdrs_that_a_node_never_applied_come_from_the_files_of_others() {
+    virtually(|| async {
+        let mut nodes = Nodes::found(53, 3).await;
+        nodes.snapshot_every = 32 << 10;
+        for id in 1..=3 {
+            nodes.kill(id);
+        }
+        nodes.start_all().await;
+        let leader = nodes.leader().await;
+        nodes.node(leader).put(vec![trunk("t", |_| ()), gateway("g", None)]).await.unwrap().unwrap();
+        one_call(nodes.node(leader), 1).await;
+        pause(1000).await;
+        let away = leader % 3 + 1;
+        nodes.kill(away);
+        const CALLS: u64 = 700;
+        for n in 2..=CALLS {
+            one_call(nodes.node(leader), n).await;
+        }
+        pause(1000).await;
+        let chunks = nodes.net.sent(env::Purpose::Snapshot);
+        nodes.start(away).await;
+        assert!(nodes.net.sent(env::Purpose::Snapshot) > chunks, "it gets a snapshot");
+        one_call(nodes.node(leader), CALLS + 1).await;
+        let seqs = |cluster: &Cluster| -> Vec<u64> {
+            let found = cluster.cdrs(&CdrFilter::default()).unwrap();
+            found.iter().filter_map(|cdr| cdr["seq"].as_u64()).collect()
+        };
+        let all: Vec<u64> = (1..=CALLS + 1).collect();
+        pause(200).await;
+        assert!(seqs(nodes.node(away)).len() < 600, "what it never applied is not there yet");
+        pause(20_000).await;
+        assert_eq!(seqs(nodes.node(away)), all);
+        // They are in their places after a restart too, and writing goes on behind them.
+        nodes.kill(away);
+        nodes.start(away).await;
+        one_call(nodes.node(leader), CALLS + 2).await;
+        pause(1000).await;
+        assert_eq!(seqs(nodes.node(away)), (1..=CALLS + 2).collect::<Vec<u64>>());
+    });
+}
+
+#[test]
 fn an_outcome_that_comes_back_in_a_snapshot_is_said_to_be_unknown_and_the_next_goes_on() {
     virtually(|| async {
         let mut nodes = Nodes::found(60, 3).await;

@@ -1,5 +1,6 @@
 //! A world for one node in virtual time, and the records that tests put through it.
 
+#[allow(dead_code, reason = "the simulation's disk can do more than these tests ask of it")]
 #[path = "../../../simulation/src/disk.rs"]
 mod disk;
 
