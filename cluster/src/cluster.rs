@@ -215,26 +215,20 @@ impl Cluster {
         };
         let vigil = Vigil::new(config.node, config.detect, &outbox);
         let tasks = begin(outbox, &vigil, frames);
-        let boot = Boot {
-            nonce,
-            name: config.name,
-            homes: config.homes,
-            floating: config.floating,
-            region: config.region,
-            ..Boot::default()
-        };
+        let Config { node, name, homes, floating, region, .. } = config;
+        let boot = Boot { nonce, name, homes, floating, region, ..Boot::default() };
         let booted = match proposer.ask(Command::Boot(boot)).await {
             Some(Outcome::Booted(booted)) => booted,
             refused => {
                 tasks.iter().for_each(|task| task.abort());
                 raft.stop().await;
-                return Err(why_not(config.node, refused));
+                return Err(why_not(node, refused));
             }
         };
         vigil.begin(booted.incarnation);
-        tracing::info!(node = %config.node, incarnation = booted.incarnation.0, "part of the cluster");
+        tracing::info!(%node, incarnation = booted.incarnation.0, "part of the cluster");
         let shared = Arc::new(Shared {
-            node: config.node,
+            node,
             booted,
             log,
             raft,
