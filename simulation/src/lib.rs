@@ -20,6 +20,7 @@ pub mod runner;
 mod scenario;
 mod time;
 mod trace;
+mod ways;
 mod weather;
 mod world;
 

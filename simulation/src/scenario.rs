@@ -15,10 +15,11 @@ use trunk::settings::PortRange;
 use crate::fault::{Kind, Site, perform};
 use crate::healing::ails;
 use crate::invariants::{Oracle, View, Violation, all, judge};
-use crate::letter::{Letter, Start};
+use crate::letter::Letter;
 use crate::members::Members;
 use crate::peers::{Peer, Society, Wish, live};
 use crate::plan::{self, Plan};
+use crate::ways::Ways;
 use crate::world::{DETECT, World};
 
 /// What a plan made happen.
@@ -116,26 +117,14 @@ fn config(plan: &Plan, id: u64) -> NodeConfig {
 fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
     let homes = (0..plan.homes).map(plan::home).collect();
     let oracle = Arc::new(Oracle::new(all(homes, DETECT, &world.effects)));
-    let (watch, effects) = (oracle.clone(), world.effects.clone());
+    let (watch, ways) = (oracle.clone(), Mutex::new(Ways::new(world.effects.clone())));
     world.wire.watch(Arc::new(move |at, life, from, to, bytes| {
         watch.sent(at, life, from, to, bytes);
-        if life.node() == 0
-            && let Some(kind) = Letter::read(bytes).and_then(|letter| way(&letter))
-        {
-            effects.count(kind);
+        if let Some(letter) = Letter::read(bytes) {
+            ways.lock().unwrap_or_else(PoisonError::into_inner).sees(&letter, life.node() == 0);
         }
     }));
     oracle
-}
-
-/// The way of a peer that a message of its own shows.
-fn way(letter: &Letter<'_>) -> Option<Kind> {
-    match letter.start {
-        Start::Request("CANCEL") => Some(Kind::Cancel),
-        Start::Request("INVITE") if !letter.to_tag.is_empty() => Some(Kind::Reinvite),
-        Start::Response(486 | 404 | 603 | 503) => Some(Kind::Refusal),
-        _ => None,
-    }
 }
 
 fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {

@@ -9,10 +9,18 @@ fn sim(arguments: &[&str]) -> (String, bool) {
     (String::from_utf8(run.stdout).expect("it writes text"), run.status.success())
 }
 
+/// A fault that meets nothing proves nothing: each kind must have taken effect, on some of the seeds.
 #[test]
-fn a_hundred_seeds_of_trouble_break_no_invariant() {
-    let (said, good) = sim(&["sweep", "--seeds", "1..101", "--jobs", "2"]);
+fn a_hundred_seeds_of_every_trouble_break_no_invariant() {
+    let (said, good) = sim(&["coverage", "--seeds", "1..101", "--jobs", "2"]);
     assert!(good, "{said}");
+    let (catalogue, _) = sim(&["faults"]);
+    for kind in catalogue.lines().filter_map(|line| line.split(' ').next()) {
+        let row = said.lines().find(|line| line.split(' ').next() == Some(kind)).expect("a row per kind");
+        let effects: u64 =
+            row.split_whitespace().nth(1).and_then(|count| count.parse().ok()).expect("a count");
+        assert!(effects > 0, "{kind} met nothing");
+    }
 }
 
 /// One seed per process: a world's chance is its process's.
