@@ -161,7 +161,8 @@ async fn play(plan: &Plan, lines: bool) -> Run {
     let stories = society.stories.into_inner();
     judge(&oracle, clock.now(), &stories, &effects, &plan.faults);
     let up = members.up();
-    let violations = oracle.end(&View { at: clock.now(), nodes: &nodes, up: &up, links: &world.links });
+    let violations =
+        oracle.end(&View { at: clock.now(), nodes: &nodes, moved: &nodes, up: &up, links: &world.links });
     figures.placed = stories.calls.len();
     let answered = |story: &&crate::peers::Story| story.callees.iter().any(|end| end.answered.is_some());
     figures.answered = stories.calls.values().filter(answered).count();

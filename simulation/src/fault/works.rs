@@ -125,7 +125,8 @@ impl<'a> Site<'a> {
             self.fire_armed();
             self.bury();
             let (nodes, up) = (self.members.alive(), self.members.up());
-            let view = View { at: clock.now(), nodes: &nodes, up: &up, links: &self.world.links };
+            let view =
+                View { at: clock.now(), nodes: &nodes, moved: &nodes, up: &up, links: &self.world.links };
             self.oracle.look(&view);
         }
     }

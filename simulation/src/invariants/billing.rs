@@ -21,7 +21,7 @@ impl Invariant for NoNegativeBill {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        view.nodes
+        view.moved
             .iter()
             .find_map(|node| node.cluster().read(|state| state.cdrs().find_map(|(_, cdr)| wrong(cdr))))
     }

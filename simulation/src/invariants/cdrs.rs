@@ -31,7 +31,7 @@ impl Invariant for OneCdrPerCall {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        view.nodes.iter().find_map(|node| {
+        view.moved.iter().find_map(|node| {
             node.cluster().read(|state| {
                 self.admitted.extend(state.calls().map(|record| record.id));
                 let twice = state.cdrs().find_map(|(number, cdr)| self.made(number, cdr.id));
@@ -48,7 +48,7 @@ impl Invariant for OneCdrPerCall {
         if let Some(found) = self.look(view) {
             return Some(found);
         }
-        view.nodes.iter().find_map(|node| {
+        view.moved.iter().find_map(|node| {
             let (made, live) = node.cluster().read(|state| {
                 (state.cdrs_made(), state.calls().map(|record| record.id).collect::<BTreeSet<_>>())
             });

@@ -25,7 +25,7 @@ impl Invariant for EqualDigests {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        view.nodes.iter().find_map(|node| {
+        view.moved.iter().find_map(|node| {
             let cluster = node.cluster();
             let index = cluster.status().applied;
             // Before its first entry, a new life has what its last snapshot held.
@@ -39,7 +39,7 @@ impl Invariant for EqualDigests {
             return Some(found);
         }
         let full: Vec<(u64, u64, u64)> = view
-            .nodes
+            .moved
             .iter()
             .map(|node| {
                 let cluster = node.cluster();

@@ -23,7 +23,7 @@ impl Invariant for OneLeader {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        view.nodes.iter().find_map(|node| {
+        view.moved.iter().find_map(|node| {
             let status = node.cluster().status();
             if status.leads { self.leads(node.cluster().node().0, status.term) } else { None }
         })

@@ -56,7 +56,7 @@ impl Invariant for Limits {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        view.nodes.iter().find_map(|node| {
+        view.moved.iter().find_map(|node| {
             let (id, now) = (node.cluster().node().0, node.cluster().read(count));
             // A copy that begins late, from a snapshot, can't say what came first; others can.
             let before = self.last.get(&id);

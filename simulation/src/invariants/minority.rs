@@ -17,6 +17,7 @@ pub struct MuteMinority {
     homes: Vec<IpAddr>,
     grace: Duration,
     effects: Arc<Effects>,
+    members: usize,
     /// Since when a node has been cut off.
     since: BTreeMap<u64, Instant>,
 }
@@ -26,7 +27,7 @@ impl MuteMinority {
     pub fn new(homes: Vec<IpAddr>, lease: Duration, effects: Arc<Effects>) -> MuteMinority {
         // A clock that runs 1 % slow; and a look comes up to 5 ms late.
         let grace = lease + lease / 50 + Duration::from_millis(10);
-        MuteMinority { homes, grace, effects, since: BTreeMap::new() }
+        MuteMinority { homes, grace, effects, members: 0, since: BTreeMap::new() }
     }
 
     fn speaks(&self, at: Instant, node: u64, home: IpAddr) -> Option<String> {
@@ -55,13 +56,15 @@ impl Invariant for MuteMinority {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        let members = view.nodes.iter().map(|node| node.cluster().status().members.len()).max()?;
+        if let Some(members) = view.moved.iter().map(|node| node.cluster().status().members.len()).max() {
+            self.members = members;
+        }
         self.since.retain(|node, _| view.up.contains(node));
         let mut quorum = false;
         for node in view.up {
             let heard =
                 view.up.iter().filter(|other| *other == node || view.links.are_joined(*node, **other));
-            let cut_off = heard.count() * 2 <= members;
+            let cut_off = heard.count() * 2 <= self.members;
             quorum |= !cut_off;
             self.is_cut_off(view.at, *node, cut_off);
         }

@@ -16,6 +16,7 @@ mod slots;
 mod speakers;
 mod written;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -70,6 +71,8 @@ pub struct View<'a> {
     pub at: Instant,
     /// The nodes that are up.
     pub nodes: &'a [NodeHandle],
+    /// Those of them whose copy has moved on since the last look.
+    pub moved: &'a [NodeHandle],
     /// The ids of those that are up or starting, and not halted.
     pub up: &'a [u64],
     /// Their links.
@@ -121,9 +124,23 @@ struct Watch {
     invariants: Vec<Box<dyn Invariant>>,
     violations: Vec<Violation>,
     nodes: Vec<NodeHandle>,
+    /// Up to where each node's copy was looked at.
+    seen: BTreeMap<u64, u64>,
 }
 
 impl Watch {
+    /// Takes the nodes as they are now; gives those whose copy has changed.
+    fn move_on(&mut self, nodes: &[NodeHandle]) -> Vec<NodeHandle> {
+        self.nodes = nodes.to_vec();
+        self.seen.retain(|id, _| nodes.iter().any(|node| node.cluster().node().0 == *id));
+        let seen = &mut self.seen;
+        let moved = nodes.iter().filter(|node| {
+            let applied = node.cluster().status().applied;
+            seen.insert(node.cluster().node().0, applied) != Some(applied)
+        });
+        moved.cloned().collect()
+    }
+
     fn ask(&mut self, at: Instant, mut ask: impl FnMut(&mut dyn Invariant) -> Option<String>) {
         let Watch { invariants, violations, .. } = self;
         for invariant in invariants {
@@ -140,7 +157,12 @@ impl Watch {
 impl Oracle {
     /// Watches over these.
     pub fn new(invariants: Vec<Box<dyn Invariant>>) -> Oracle {
-        Oracle(Mutex::new(Watch { invariants, violations: Vec::new(), nodes: Vec::new() }))
+        Oracle(Mutex::new(Watch {
+            invariants,
+            violations: Vec::new(),
+            nodes: Vec::new(),
+            seen: BTreeMap::new(),
+        }))
     }
 
     /// A datagram leaves.
@@ -156,8 +178,9 @@ impl Oracle {
     /// Looks at the living nodes.
     pub fn look(&self, view: &View<'_>) {
         let mut watch = self.lock();
-        watch.nodes = view.nodes.to_vec();
-        watch.ask(view.at, |it| it.look(view));
+        let moved = watch.move_on(view.nodes);
+        let view = View { moved: &moved, ..*view };
+        watch.ask(view.at, |it| it.look(&view));
     }
 
     /// Something else is wrong.
@@ -177,7 +200,8 @@ impl Oracle {
     /// All is over; gives the first breach of each invariant.
     pub fn end(&self, view: &View<'_>) -> Vec<Violation> {
         let mut watch = self.lock();
-        watch.ask(view.at, |it| it.end(view));
+        let view = View { moved: view.nodes, ..*view };
+        watch.ask(view.at, |it| it.end(&view));
         watch.violations.clone()
     }
 

@@ -63,7 +63,7 @@ impl Invariant for NoFalseRefusal {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        if view.nodes.iter().any(|node| node.cluster().read(is_full)) {
+        if view.moved.iter().any(|node| node.cluster().read(is_full)) {
             self.full = Some(view.at);
         }
         None
