@@ -40,6 +40,8 @@ struct Sim {
     numbers: BTreeMap<String, (u32, BTreeSet<String>)>,
     /// The final answers of this process, by Via and CSeq of what they answer.
     finals: BTreeMap<String, u16>,
+    /// When their ACKs came: T4 later a copy of the INVITE is another request (RFC 3261 §17.2.1, timer I).
+    acked_at: BTreeMap<String, Instant>,
     /// Final answers of callees that this process heard: they are owed an ACK. By Call-ID and tag.
     heard: BTreeSet<(String, String)>,
     /// Updates committed when a request inside a dialog arrived first, by its branch.
@@ -72,6 +74,7 @@ impl Sim {
             told_early: false,
             numbers: BTreeMap::new(),
             finals: BTreeMap::new(),
+            acked_at: BTreeMap::new(),
             heard: BTreeSet::new(),
             asked_at: BTreeMap::new(),
             winner: None,
@@ -172,6 +175,9 @@ impl Sim {
     fn check_response(&mut self, sent: &Sent, status: u16, number: u32, method: &str, to_caller: bool) {
         if status >= 200 {
             let key = format!("{} {number} {method}", sent.get("Via"));
+            if self.acked_at.get(&key).is_some_and(|at| self.w.now >= *at + T4) {
+                self.finals.remove(&key);
+            }
             let first = *self.finals.entry(key).or_insert(status);
             assert_eq!(first, status, "two final answers: {}", sent.text);
         }
@@ -220,6 +226,11 @@ impl Sim {
         }
         if self.w.ended {
             return self.answer_without_call(&from, &text);
+        }
+        if text.starts_with("ACK") {
+            let (via, cseq) = (line_of(&text, "Via"), line_of(&text, "CSeq").replace("ACK", "INVITE"));
+            let key = format!("{} {}", via.trim_start_matches("Via: "), cseq.trim_start_matches("CSeq: "));
+            self.acked_at.entry(key).or_insert(self.w.now);
         }
         if text.starts_with("INVITE") || text.starts_with("UPDATE") {
             let branch = line_of(&text, "Via").split("branch=").nth(1).unwrap_or_default().to_owned();
@@ -429,12 +440,15 @@ impl Sim {
         self.say(&from, text);
     }
 
-    fn winner_hangs_up(&mut self) {
-        let Some((call_id, winner)) = self.winner.clone() else { return };
-        let Some(callee) = self.callees.get_mut(&call_id) else { return };
+    /// False if it is gone, unknown to a successor (`orphaned`).
+    fn winner_hangs_up(&mut self) -> bool {
+        let Some((call_id, winner)) = self.winner.clone() else { return false };
+        let Some(callee) = self.callees.get_mut(&call_id) else { return false };
         let tag = TAGS.into_iter().find(|tag| **tag == winner);
         let (from, bye) = (callee.address(), tag.and_then(|tag| callee.ask(tag, "BYE", false)));
+        let asked = bye.is_some();
         self.say(&from, bye);
+        asked
     }
 
     /// A call that is up.
@@ -521,6 +535,8 @@ impl Sim {
     }
 }
 
+/// How long a message may be under way (RFC 3261 §17.1.1.1).
+const T4: Duration = Duration::from_secs(5);
 /// A caller that waits for a commit is told after 64·T1, 32 s; proposals are noticed half a second late, at most.
 const OVERDUE: Duration = Duration::from_millis(31_500);
 
@@ -553,11 +569,9 @@ fn play(sim: &mut Sim, steps: &[Step]) {
     sim.settle();
     sim.check_settled();
     if !sim.w.ended && sim.caller.phase == Phase::Up {
-        if steps.len().is_multiple_of(2) {
+        if steps.len().is_multiple_of(2) || !sim.winner_hangs_up() {
             let bye = sim.caller.ask("BYE", "");
             sim.say(CALLER, bye);
-        } else {
-            sim.winner_hangs_up();
         }
         sim.settle();
         assert!(sim.w.ended, "a BYE ends the call");
