@@ -171,9 +171,7 @@ struct Shared {
     vigil: Arc<Vigil>,
     tasks: Mutex<Vec<Box<dyn Task>>>,
     snapshot_every: u64,
-    snapshot_at: AtomicU64,
-    /// Whether this node's farewell was not committed.
-    unheard: AtomicBool,
+    course: Course,
     failed: Mutex<Option<String>>,
     failing: Notify,
 }
@@ -238,8 +236,7 @@ impl Cluster {
             vigil,
             tasks: Mutex::new(tasks),
             snapshot_every: config.snapshot_every,
-            snapshot_at: AtomicU64::default(),
-            unheard: AtomicBool::new(false),
+            course: Course::default(),
             failed: Mutex::default(),
             failing: Notify::new(),
             seams,
@@ -321,7 +318,7 @@ impl Cluster {
             biased;
             outcome = self.shared.proposer.ask(Command::Leave) => matches!(outcome, Some(Outcome::Done)),
             () = self.shared.seams.spawn.sleep_until(deadline) => {
-                self.shared.unheard.store(true, Ordering::Relaxed);
+                self.shared.course.unheard.store(true, Ordering::Relaxed);
                 false
             }
         }
@@ -462,8 +459,8 @@ impl Cluster {
             self.shared.projection.flush();
             let made = self.read(State::cdrs_made);
             // Nothing more is committed where not even a farewell was.
-            let is_settled =
-                self.shared.unheard.load(Ordering::Relaxed) || self.shared.proposer.backlog().commands == 0;
+            let is_settled = self.shared.course.unheard.load(Ordering::Relaxed)
+                || self.shared.proposer.backlog().commands == 0;
             if is_settled && self.shared.projection.durable() >= made {
                 break;
             }
@@ -476,6 +473,15 @@ impl Cluster {
         let end = self.shared.seams.spawn.sleep_until(self.shared.seams.clock.now() + CLOSE_MAX);
         futures::future::select(pin!(self.shared.raft.stop()), end).await;
     }
+}
+
+/// How far a membership has come.
+#[derive(Default)]
+struct Course {
+    /// How many bytes of the log the newest snapshot had behind it.
+    snapshot_at: AtomicU64,
+    /// Whether this node's farewell was not committed.
+    unheard: AtomicBool,
 }
 
 impl Shared {
@@ -581,8 +587,9 @@ async fn keep_up(shared: std::sync::Weak<Shared>, seams: Seams) {
             shared.proposer.tell(Command::CdrsDurable(durable), Urgency::Lazy);
         }
         let written = shared.log.syncs().sample().bytes;
-        if written.saturating_sub(shared.snapshot_at.load(Ordering::Relaxed)) >= shared.snapshot_every {
-            shared.snapshot_at.store(written, Ordering::Relaxed);
+        if written.saturating_sub(shared.course.snapshot_at.load(Ordering::Relaxed)) >= shared.snapshot_every
+        {
+            shared.course.snapshot_at.store(written, Ordering::Relaxed);
             if let Err(error) = shared.raft.snapshot().await {
                 tracing::warn!(%error, "no snapshot is made");
             }

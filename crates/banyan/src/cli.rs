@@ -149,6 +149,9 @@ pub struct ServerArgs {
     /// How long calls may go on after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub drain: u64,
+    /// Die when whoever started it does, as the nodes of a demo.
+    #[arg(long, hide = true)]
+    pub ends_with_parent: bool,
 }
 
 #[derive(Debug, Args)]

@@ -35,6 +35,10 @@ const RELAY_THREADS_MAX: usize = 8;
 
 /// Runs `banyan server`.
 pub fn server(args: &ServerArgs) -> Result {
+    if args.ends_with_parent {
+        // Where the system has no such thing, the demo's own farewell must do.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
     let file = load(&args.config)?;
     start_logging(&file);
     let token = token(&file)?;

@@ -5,12 +5,14 @@ mod kill;
 mod nodes;
 mod stage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use peer::load::Progress;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::client::Client;
 use crate::failure::{Failure, Result};
@@ -69,7 +71,8 @@ impl DemoCommand {
 pub fn run(command: &DemoCommand) -> Result {
     check(command)?;
     let stage = Stage::build(command)?;
-    let nodes = Nodes::start(&stage)?;
+    let nodes = Arc::new(Nodes::start(&stage)?);
+    end_when_told(nodes.clone(), stage.path(""));
     let mut figures = match act(command, &stage, &nodes) {
         Ok(figures) => figures,
         Err(failure) => {
@@ -170,6 +173,28 @@ fn count_cdrs(client: &Client, expected: u64) -> Result<u64> {
     Ok(count)
 }
 
+/// SIGTERM and SIGHUP end the nodes too, and leave no files behind.
+fn end_when_told(nodes: Arc<Nodes>, directory: PathBuf) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        let told = runtime.block_on(async {
+            let (mut term, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = hup.recv() => {}
+            }
+            std::io::Result::Ok(())
+        });
+        if told.is_ok() {
+            nodes.kill_all();
+            // What can't be removed is in the system's temporary directory.
+            let _ = std::fs::remove_dir_all(directory);
+            std::process::exit(ENDED_BY_SIGTERM);
+        }
+    });
+}
+
 fn await_interrupt() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     if let Ok(runtime) = runtime {
@@ -178,6 +203,8 @@ fn await_interrupt() {
     }
 }
 
+/// What a shell reports of a process that SIGTERM ended.
+const ENDED_BY_SIGTERM: i32 = 128 + 15;
 const CALLS_MAX: u64 = 10_000;
 const NODES_DEFAULT: u32 = 3;
 const NODES_MAX: u32 = 5;

@@ -74,6 +74,14 @@ impl Nodes {
         Ok(())
     }
 
+    /// SIGKILL to all that run.
+    pub(super) fn kill_all(&self) {
+        for (_, mut child) in self.with(std::mem::take) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// SIGTERM to all that run; whether each ended with exit code 0. SIGKILL where one does not end.
     pub(super) fn stop(&self) -> bool {
         let mut children = self.with(std::mem::take);
@@ -96,10 +104,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for (_, mut child) in self.with(std::mem::take) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill_all();
     }
 }
 
@@ -118,7 +123,7 @@ fn ends_well(child: &mut Child) -> bool {
 fn server(binary: &Path, config: &Path, log: File) -> std::io::Result<Child> {
     let out = log.try_clone()?;
     let mut command = Command::new(binary);
-    command.arg("server").arg("--config").arg(config);
+    command.arg("server").arg("--ends-with-parent").arg("--config").arg(config);
     // Nothing of the caller's environment may point the node elsewhere.
     command.env_remove("BANYAN_ENDPOINT").env_remove("BANYAN_TOKEN");
     command.stdin(Stdio::null()).stdout(out).stderr(log).spawn()

@@ -117,7 +117,8 @@ impl Stage {
         self.seats.iter().find(|seat| Some(seat.node) != dead).unwrap_or_else(|| self.first())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file in the directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
