@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId, RelaySide, SideConfig};
+use machine::Instant;
 use media::{Component, RelaySession, Verdict};
 
 use crate::life::Life;
@@ -23,7 +24,8 @@ pub struct MemoryRelay {
 
 #[derive(Default)]
 struct Sessions {
-    muted: bool,
+    /// Until when anything is forwarded; nothing said: for ever.
+    until: Option<Instant>,
     by_id: BTreeMap<RelayId, (RelaySession, RelayEntry)>,
     events: Vec<RelayEvent>,
 }
@@ -56,7 +58,7 @@ impl MemoryRelay {
             let handler = move |from: SocketAddr, bytes: &[u8]| {
                 let mut sessions = lock(&sessions);
                 // A halted process forwards nothing; what its sockets would have kept is lost here.
-                if sessions.muted || life.is_halted() {
+                if sessions.until.is_some_and(|until| clock.now() >= until) || life.is_halted() {
                     return;
                 }
                 let Some((session, entry)) = sessions.by_id.get_mut(&id) else { return };
@@ -126,7 +128,7 @@ impl Relay for MemoryRelay {
         events.extend(noticed);
     }
 
-    fn mute(&self, muted: bool, _: Option<IpAddr>) {
-        lock(&self.sessions).muted = muted;
+    fn speak_until(&self, until: Instant, _: Option<IpAddr>) {
+        lock(&self.sessions).until = Some(until);
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use machine::Instant;
+
 /// Names one relayed media stream; the node chooses it (a call and the index of its `m=` line).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub u64);
@@ -163,6 +165,7 @@ pub trait Relay: Send + Sync + 'static {
     fn figures(&self, id: RelayId) -> Option<RelayFigures>;
     /// Moves what was noticed since the last call into `events`, in order.
     fn poll_events(&self, events: &mut Vec<RelayEvent>);
-    /// Stops or resumes relaying at once (a lost lease mutes a node); entries stay. What is bound to `except` goes on.
-    fn mute(&self, muted: bool, except: Option<IpAddr>);
+    /// Relaying goes on until then and no longer, unless more is said: a node speaks as long as its lease lasts, and a
+    /// thread that stood still finds it over. Entries stay; what is bound to `except` goes on. At first it is for ever.
+    fn speak_until(&self, until: Instant, except: Option<IpAddr>);
 }

@@ -26,15 +26,16 @@ impl Shared {
         self.cluster.cluster().may_speak() || (self.config.keeps() && self.is_own(local.ip()))
     }
 
-    /// Media falls silent with the lease, and speaks with it.
+    /// Media falls silent when the lease ends, whether or not this node runs then, and speaks with the next.
     pub(crate) fn heed_lease(&self) {
-        let mute = !self.cluster.cluster().may_speak();
-        let mut since = lock(&self.mute_since);
-        if since.is_some() != mute {
-            *since = mute.then(|| self.world.clock.now());
-            let except = self.config.keeps().then_some(self.config.media);
-            self.world.relay.mute(mute, except);
+        if self.config.cluster.is_none() {
+            return;
         }
+        let (now, until) = (self.world.clock.now(), self.cluster.cluster().speaks_until());
+        let mut since = lock(&self.mute_since);
+        *since = if until.is_some() { None } else { since.or(Some(now)) };
+        let except = self.config.keeps().then_some(self.config.media);
+        self.world.relay.speak_until(until.unwrap_or(now), except);
     }
 
     /// Whether there has been no majority for longer than an election takes.

@@ -13,10 +13,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId};
+use machine::Instant;
 use media::RelaySession;
 
 use shard::{Change, Shard};
@@ -35,15 +36,16 @@ pub struct SocketRelay {
 #[derive(Default)]
 struct Shared {
     events: Mutex<Vec<RelayEvent>>,
-    muted: AtomicBool,
-    /// Where relaying goes on all the same.
+    /// Until when relaying goes on, in nanoseconds of the node's clock.
+    until: AtomicU64,
+    /// Where it goes on all the same.
     except: Mutex<Option<IpAddr>>,
 }
 
 impl Shared {
     /// Whether what is bound to this address is silent.
-    fn is_mute(&self, local: IpAddr) -> bool {
-        self.muted.load(Ordering::Relaxed) && *lock(&self.except) != Some(local)
+    fn is_mute(&self, now: Instant, local: IpAddr) -> bool {
+        now.as_nanos() >= self.until.load(Ordering::Relaxed) && *lock(&self.except) != Some(local)
     }
 }
 
@@ -62,7 +64,7 @@ impl SocketRelay {
     /// # Errors
     /// The system gives no thread or no epoll.
     pub fn start(shards: usize, clock: Arc<dyn Clock>) -> io::Result<SocketRelay> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { until: AtomicU64::new(u64::MAX), ..Shared::default() });
         let shards = (0..shards.max(1))
             .map(|number| Shard::start(number, Arc::clone(&clock), Arc::clone(&shared)))
             .collect::<io::Result<Vec<_>>>()?;
@@ -154,9 +156,9 @@ impl Relay for SocketRelay {
         events.append(&mut lock(&self.shared.events));
     }
 
-    fn mute(&self, muted: bool, except: Option<IpAddr>) {
+    fn speak_until(&self, until: Instant, except: Option<IpAddr>) {
         *lock(&self.shared.except) = except;
-        self.shared.muted.store(muted, Ordering::SeqCst);
+        self.shared.until.store(until.as_nanos(), Ordering::SeqCst);
     }
 }
 

@@ -217,16 +217,18 @@ fn an_update_may_move_our_ports() {
     assert_eq!(receive(&world.callee.rtp).0, rtp(1));
 }
 
+const FOR_EVER: Instant = Instant::from_nanos(u64::MAX);
+
 #[test]
 fn a_muted_relay_says_nothing_and_goes_on_after() {
     let world = World::new();
-    world.relay.mute(true, None);
+    world.relay.speak_until(Instant::ZERO, None);
     world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
     // The figures show that it came; only then is the relay unmuted.
     while world.relay.figures(ID).expect("installed").ingress.packets == 0 {
         std::thread::yield_now();
     }
-    world.relay.mute(false, None);
+    world.relay.speak_until(FOR_EVER, None);
     world.caller.rtp.send_to(&rtp(2), world.entry.ingress.local).expect("send");
     assert_eq!(receive(&world.callee.rtp).0, rtp(2));
 }
@@ -234,7 +236,7 @@ fn a_muted_relay_says_nothing_and_goes_on_after() {
 #[test]
 fn a_muted_relay_goes_on_where_it_is_told_to() {
     let world = World::new();
-    world.relay.mute(true, Some(world.entry.ingress.local.ip()));
+    world.relay.speak_until(Instant::ZERO, Some(world.entry.ingress.local.ip()));
     world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
     assert_eq!(receive(&world.callee.rtp).0, rtp(1));
 }
