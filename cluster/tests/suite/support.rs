@@ -1,6 +1,5 @@
 //! A world for one node in virtual time, and the records that tests put through it.
 
-#[allow(dead_code, reason = "the simulation's disk can do more than these tests ask of it")]
 #[path = "../../../simulation/src/disk.rs"]
 #[allow(dead_code, reason = "whole nodes in one world ask for more than a log does")]
 mod disk;
