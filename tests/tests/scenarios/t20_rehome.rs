@@ -76,6 +76,8 @@ fn await_up(trio: &Trio, calls: u32) {
     let up = || sum(trio, "banyan_calls_answered_total") >= f64::from(calls);
     wait::until("the calls are up", PATIENCE, up);
     wait::pass(Duration::from_millis(500));
+    let recorded = || trio.node(1).metric("banyan_proposals_waiting") == Some(0.0);
+    wait::until("their ACKs are recorded", PATIENCE, recorded);
 }
 
 /// Waits until so many calls are up at the first node, and kills it.
