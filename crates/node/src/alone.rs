@@ -4,7 +4,9 @@
 //! comes there hears 503 and goes elsewhere; under `on_quorum_loss = "keep"` media and BYE of its calls go on too.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sip::verdict;
 use transport::Peer;
@@ -20,6 +22,10 @@ use crate::switch::Incoming;
 /// is better served by silence, since his next copy is admitted.
 const PATIENCE: u32 = 4;
 
+/// How often the lease is looked at within the silence after which a node counts as dead; a lease is half of that.
+const HEED: u32 = 20;
+const HEED_MAX: Duration = Duration::from_millis(50);
+
 impl Shared {
     /// Whether anything may be said from an address of ours now.
     pub(crate) fn may_speak_from(&self, local: SocketAddr) -> bool {
@@ -28,14 +34,26 @@ impl Shared {
 
     /// Media falls silent when the lease ends, whether or not this node runs then, and speaks with the next.
     pub(crate) fn heed_lease(&self) {
+        let (now, until) = (self.world.clock.now(), self.cluster.cluster().speaks_until());
+        if let Some(addresses) = &self.world.addresses {
+            addresses.renew(until);
+        }
         if self.config.cluster.is_none() {
             return;
         }
-        let (now, until) = (self.world.clock.now(), self.cluster.cluster().speaks_until());
         let mut since = lock(&self.mute_since);
         *since = if until.is_some() { None } else { since.or(Some(now)) };
         let except = self.config.keeps().then_some(self.config.media);
         self.world.relay.speak_until(until.unwrap_or(now), except);
+    }
+
+    /// Heeds the lease for as long as it is polled, ten times within each: what knows its end is told of the next in time.
+    pub(crate) async fn heed(self: Arc<Shared>) {
+        let detect = self.config.cluster.as_ref().map_or(HEED_MAX, |cluster| cluster.detect / HEED);
+        loop {
+            self.heed_lease();
+            self.world.spawn.sleep_until(self.world.clock.now() + detect.min(HEED_MAX)).await;
+        }
     }
 
     /// Whether there has been no majority for longer than an election takes.

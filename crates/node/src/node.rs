@@ -261,6 +261,7 @@ impl NodeHandle {
         };
         let (clock, sleeper) = (self.shared.world.clock.clone(), self.shared.world.spawn.clone());
         spawn.spawn("timers", Box::pin(self.shared.wheel.clone().run(clock, sleeper, fire)));
+        spawn.spawn("lease", Box::pin(self.shared.clone().heed()));
         spawn.spawn("tick", Box::pin(tick(self.shared.clone())));
         spawn.spawn("report", Box::pin(self.shared.clone().report()));
         spawn.spawn("housekeeping", Box::pin(housekeeping(self.shared.clone())));

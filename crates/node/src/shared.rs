@@ -564,10 +564,6 @@ impl Shared {
 
     /// A task that was to run at `due` runs now.
     pub(crate) fn tick(&self, due: Instant) {
-        self.heed_lease();
-        if let Some(addresses) = &self.world.addresses {
-            addresses.renew(self.cluster.cluster().speaks_until());
-        }
         lock(&self.gate).tick(self.world.clock.now(), due);
     }
 
