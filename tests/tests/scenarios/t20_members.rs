@@ -80,7 +80,7 @@ fn t20_a_rolling_restart_under_load_loses_nothing() {
     load.no_more();
     let figures = load.figures();
     let placed = figures["placed"].as_u64().unwrap_or(0);
-    assert!(placed > 100, "{figures}");
+    assert!(placed > 60, "calls were up before each drain: {figures}");
     for figure in ["answered", "completed", "received_answered"] {
         assert_eq!(figures[figure].as_u64(), Some(placed), "{figure} in {figures}");
     }
