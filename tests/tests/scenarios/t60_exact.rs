@@ -173,6 +173,10 @@ fn assert_refusals_only(reports: &[Report]) {
         *failed.entry(reason.as_str()).or_default() += count;
     }
     let refused = failed.remove("503").unwrap_or(0);
+    // A BYE whose end was committed, but whose 200 died with its node, hears 481 when it comes again: its sender knows
+    // that the dialog is over (RFC 3261 §15.1.1; t50_crash says why no state is kept for a nicer answer).
+    let over = failed.remove("unexpected 481 to BYE").unwrap_or(0);
+    assert!(over <= OVER_MAX, "{over} calls were over before their BYE");
     assert!(failed.is_empty(), "{failed:?}");
     let placed: u64 = reports.iter().map(|report| report.placed).sum();
     assert!(refused > placed / 2, "the load is far above the limit: {refused} of {placed} refused");
@@ -221,6 +225,8 @@ fn slots_of(calls: &[Value], trunk: &str) -> usize {
     slots.flatten().filter(|slot| slot["scope"] == "trunk" && slot["name"] == trunk).count()
 }
 
+/// A kill can hit the few milliseconds between an end and its 200 in a call or two.
+const OVER_MAX: u64 = 6;
 /// Until the first calls talk, the limit is not reached.
 const RAMP: Duration = Duration::from_secs(3);
 /// Calls to the shop go on so long that the minute slides by a tenth.
