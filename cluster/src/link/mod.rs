@@ -1,8 +1,9 @@
 //! The links between nodes, over QUIC (RFC 9000, RFC 9001): the only place that names quinn.
 //!
 //! Each pair of nodes has one connection, dialled by the node with the lower id (by the other where that does
-//! not come about: the lower one may not know of it yet), in which both have proved who they are. Each purpose has a standing stream in each direction, so that a snapshot delays no
-//! heartbeat. Whatever queues is bounded. A link that ends is made again, after a rest that grows.
+//! not come about: the lower one may not know of it yet), in which both have proved who they are. Each purpose
+//! has a standing stream in each direction, so that a snapshot delays no heartbeat. Whatever queues is bounded. A link
+//! that ends is made again, after a rest that grows.
 //!
 //! Absent by design: what frames say, and any judgement about who is alive. `Down` is a hint and no more.
 

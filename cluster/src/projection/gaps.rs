@@ -51,14 +51,10 @@ impl Gaps {
         }
     }
 
-    /// Whether nothing is missing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
     /// What to ask of whom now. Nobody has it: not for a while.
     pub(super) fn ask(&mut self, now: Instant, peers: &[u64]) -> Option<(u64, Span)> {
-        if self.asked.is_some_and(|(_, _, late)| now < late) || peers.is_empty() || now < self.rest_until {
+        let is_under_way = self.asked.is_some_and(|(_, _, late)| now < late);
+        if self.open.is_empty() || peers.is_empty() || is_under_way || now < self.rest_until {
             return None;
         }
         if let (Some((silent, span, _)), Some(gap)) = (self.asked.take(), self.open.front_mut())
@@ -141,7 +137,11 @@ mod tests {
         gaps.filled(&[3]);
         assert_eq!(gaps.ask(now, &[1, 2]), Some((2, span(6, 6))));
         gaps.filled(&[6]);
-        assert!(gaps.is_empty());
+        assert!(gaps.open.is_empty());
+        // With nothing to ask for it does not rest either.
+        assert_eq!(gaps.ask(now, &[1, 2]), None);
+        gaps.open(20, 20);
+        assert_eq!(gaps.ask(now, &[1, 2]), Some((1, span(20, 20))));
     }
 
     #[test]

@@ -187,11 +187,6 @@ impl Projection {
         self.lock().gaps.ask(now, peers)
     }
 
-    /// Whether CDRs are missing that another node may have.
-    pub fn is_whole(&self) -> bool {
-        self.lock().gaps.is_empty()
-    }
-
     /// The lines of a span that are in the files, as many as fit into an answer.
     pub(crate) fn lines(&self, span: Span) -> Lines {
         let (files, durable) = {
@@ -211,6 +206,10 @@ impl Projection {
                     return Lines { span, bytes };
                 }
                 bytes.extend_from_slice(line);
+            }
+            if found.len() > ANSWER_MAX {
+                // There is more in this file: what follows it is for another answer.
+                break;
             }
         }
         Lines { span, bytes }
