@@ -3,12 +3,11 @@
 //! Floating homes are silent: somebody else may hold them. The node's own address is nobody else's, so a caller who
 //! comes there hears 503 and goes elsewhere; under `on_quorum_loss = "keep"` media and BYE of its calls go on too.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sip::verdict;
 use transport::Peer;
 use trunk::Transport;
 
@@ -29,7 +28,7 @@ const HEED_MAX: Duration = Duration::from_millis(50);
 impl Shared {
     /// Whether anything may be said from an address of ours now.
     pub(crate) fn may_speak_from(&self, local: SocketAddr) -> bool {
-        self.cluster.cluster().may_speak() || (self.config.keeps() && self.is_own(local.ip()))
+        self.cluster.cluster().may_speak() || self.config.keeps_at(local.ip())
     }
 
     /// Media falls silent when the lease ends, whether or not this node runs then, and speaks with the next.
@@ -49,10 +48,10 @@ impl Shared {
 
     /// Heeds the lease for as long as it is polled, ten times within each: what knows its end is told of the next in time.
     pub(crate) async fn heed(self: Arc<Shared>) {
-        let detect = self.config.cluster.as_ref().map_or(HEED_MAX, |cluster| cluster.detect / HEED);
+        let every = self.config.cluster.as_ref().map_or(HEED_MAX, |it| (it.detect / HEED).min(HEED_MAX));
         loop {
             self.heed_lease();
-            self.world.spawn.sleep_until(self.world.clock.now() + detect.min(HEED_MAX)).await;
+            self.world.spawn.sleep_until(self.world.clock.now() + every).await;
         }
     }
 
@@ -65,8 +64,8 @@ impl Shared {
 
     /// 503 to a new call, from our own address: it promises nothing, so it needs no lease. Elsewhere silence.
     pub(crate) fn refuse_alone(&self, incoming: &Incoming<'_>) {
-        let mut flow = incoming.flow;
-        if !self.is_own(flow.local.ip()) || !self.ready.load(Ordering::Relaxed) {
+        let Some(flow) = self.way_back(incoming) else { return };
+        if !self.config.is_own(flow.local.ip()) || !self.ready.load(Ordering::Relaxed) {
             return self.metrics.dropped(Drop::Ignored);
         }
         self.metrics.shed(Full::NoQuorum);
@@ -74,10 +73,6 @@ impl Shared {
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
         match flow.transport {
             Transport::Udp => {
-                let Some(target) = verdict::answer_target(&incoming.message, flow.remote) else {
-                    return self.metrics.dropped(Drop::Malformed);
-                };
-                flow.remote = target;
                 self.outbox.say(flow.local, flow.remote, bytes);
             }
             Transport::Tcp | Transport::Tls => {
@@ -85,10 +80,5 @@ impl Shared {
                 self.streams.send(peer, bytes);
             }
         }
-    }
-
-    /// Whether this is an address of the node's own home, which no other node can hold.
-    fn is_own(&self, ip: IpAddr) -> bool {
-        !self.config.floating.iter().any(|home| home.address == ip)
     }
 }

@@ -115,6 +115,16 @@ impl NodeConfig {
         self.cluster.as_ref().is_some_and(|cluster| cluster.keeps)
     }
 
+    /// Whether this address is the node's own, which no other node can hold.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        !self.floating.iter().any(|home| home.address == ip)
+    }
+
+    /// Whether what leaves from this address may leave without a majority.
+    pub fn keeps_at(&self, ip: IpAddr) -> bool {
+        self.keeps() && self.is_own(ip)
+    }
+
     /// The node's own, fixed, home.
     ///
     /// # Errors

@@ -110,9 +110,8 @@ impl Node {
         let opened = Replica::open(&world, &config, &mut rng).await?;
         let Opened { replica: cluster, ear, incarnation, secret } = opened;
         let counters = Arc::new(Counters::default());
-        let (speaker, keeps) = (cluster.cluster().clone(), config.keeps());
-        let own_addresses: Vec<SocketAddr> = sockets.addresses.iter().map(|(_, at)| *at).collect();
-        let may_speak = move |local| speaker.may_speak() || (keeps && own_addresses.contains(&local));
+        let (speaker, told) = (cluster.cluster().clone(), config.clone());
+        let may_speak = move |local: SocketAddr| speaker.may_speak() || told.keeps_at(local.ip());
         let outbox = Arc::new(Outbox::new(counters.clone(), Box::new(may_speak)));
         let shared = Arc::new_cyclic(|shared| {
             let streams = Streams::new(

@@ -263,14 +263,22 @@ impl Shared {
 
     /// Sends an answer that keeps nothing.
     pub(crate) fn answer(&self, incoming: &Incoming<'_>, bytes: Bytes) {
+        if let Some(flow) = self.way_back(incoming) {
+            self.send(flow, bytes);
+        }
+    }
+
+    /// Where the answer to a request goes; nowhere if its Via does not say.
+    pub(crate) fn way_back(&self, incoming: &Incoming<'_>) -> Option<Flow> {
         let mut flow = incoming.flow;
         if flow.transport == Transport::Udp {
-            let Some(target) = verdict::answer_target(&incoming.message, flow.remote) else {
-                return self.metrics.dropped(Drop::Malformed);
-            };
-            flow.remote = target;
+            let target = verdict::answer_target(&incoming.message, flow.remote);
+            flow.remote = target.or_else(|| {
+                self.metrics.dropped(Drop::Malformed);
+                None
+            })?;
         }
-        self.send(flow, bytes);
+        Some(flow)
     }
 
     /// Sends a refusal and counts it.
