@@ -24,6 +24,7 @@ use crate::raft::{
     Beginning, Change, ChangeError, Leader, Member, Place, Raft, RaftError, UnusableSnapshot, find_snapshot,
 };
 use crate::replica::{Applied, Replica};
+use crate::rounds::Rounds;
 use crate::state::State;
 use crate::time::LeaderTime;
 use crate::vigil::{Standing, Vigil};
@@ -208,6 +209,7 @@ impl Cluster {
             proposer: proposer.clone(),
             raft: raft.clone(),
             replica: replica.clone(),
+            rounds: Rounds::new(),
             time: Arc::new(LeaderTime::new(seams.clock.clone())),
             seams: seams.clone(),
         };
@@ -547,7 +549,11 @@ fn why_not(node: NodeId, refused: Option<Outcome>) -> OpenError {
 /// Starts what a node does all the time.
 fn begin(outbox: Outbox, vigil: &Arc<Vigil>, frames: Arc<dyn FrameSink>) -> Vec<Box<dyn Task>> {
     let spawn = outbox.seams.spawn.clone();
-    let mut tasks = vec![spawn.spawn("proposer", Box::pin(outbox.clone().run()))];
+    let rounds = outbox.rounds.clone().run(outbox.raft.clone(), outbox.seams.clone());
+    let mut tasks = vec![
+        spawn.spawn("proposer", Box::pin(outbox.clone().run())),
+        spawn.spawn("rounds", Box::pin(rounds)),
+    ];
     if let Some(links) = outbox.seams.frames.clone() {
         let dispatch = Dispatch::new(links, outbox.clone(), vigil.clone(), frames);
         tasks.push(spawn.spawn("links", Box::pin(dispatch.run())));

@@ -100,11 +100,7 @@ impl Dispatch {
             LinkEvent::Frame { from, purpose: Purpose::Raft | Purpose::Snapshot, bytes } => {
                 let from = NodeId(from);
                 match self.outbox.raft.receive(&mut self.desk, from, &bytes, cx) {
-                    Some(Received::Proposed(stamped)) => {
-                        let outbox = self.outbox.clone();
-                        let taken = Box::pin(async move { outbox.take(from, stamped).await });
-                        self.desk.run(taken, cx);
-                    }
+                    Some(Received::Proposed(stamped)) => self.outbox.take(from, stamped),
                     Some(Received::Refused(incarnation, seq)) => self.outbox.refused(incarnation, seq),
                     Some(Received::Asked(ask)) => {
                         let answer = self.vigil.asked(from, ask);

@@ -20,6 +20,7 @@ mod projection;
 mod proposer;
 mod raft;
 mod replica;
+mod rounds;
 pub mod state;
 mod time;
 mod vigil;

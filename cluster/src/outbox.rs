@@ -11,6 +11,7 @@ use crate::command::{Batch, Stamped};
 use crate::proposer::{Proposer, Step};
 use crate::raft::{Leader, Raft};
 use crate::replica::Replica;
+use crate::rounds::Rounds;
 use crate::time::LeaderTime;
 
 /// Takes batches to whoever leads. Cheap to clone.
@@ -19,6 +20,7 @@ pub(crate) struct Outbox {
     pub(crate) proposer: Proposer,
     pub(crate) raft: Raft,
     pub(crate) replica: Arc<Replica>,
+    pub(crate) rounds: Rounds,
     pub(crate) time: Arc<LeaderTime>,
     pub(crate) seams: Seams,
 }
@@ -36,10 +38,7 @@ impl Outbox {
             match self.proposer.next(clock.now(), stamp) {
                 Step::Send(stamped, again) => {
                     let stamped = if again { restamp(stamped, stamp()) } else { stamped };
-                    if !self.hand_over(leader, stamped).await {
-                        // Upkeep sees it too and says why.
-                        return;
-                    }
+                    self.hand_over(leader, stamped);
                 }
                 Step::Wait(until) => {
                     tokio::select! {
@@ -53,28 +52,26 @@ impl Outbox {
         }
     }
 
-    /// Gives a batch of this node's to the leader; `false` once Raft has stopped.
-    async fn hand_over(&self, leader: Leader, stamped: Arc<Stamped>) -> bool {
+    /// Gives a batch of this node's to the leader.
+    fn hand_over(&self, leader: Leader, stamped: Arc<Stamped>) {
         let (incarnation, seq) = (stamped.batch.incarnation, stamped.batch.seq);
         match leader {
             Leader::Me => {
                 let (proposer, clock) = (self.proposer.clone(), self.seams.clock.clone());
                 // A leader is not writable from its very first moment on.
-                let refused = move || proposer.refused(incarnation, seq, clock.now() + REFUSED);
-                self.raft.submit(stamped, refused).await.is_ok()
+                self.rounds.join(stamped, move || proposer.refused(incarnation, seq, clock.now() + REFUSED));
             }
             Leader::Other(leader) => {
                 // Lost, it is sent again when the link is back, another leads, or time is up.
                 self.raft.propose_to(leader, stamped);
-                true
             }
             // Sent again as soon as somebody leads.
-            Leader::Unknown => true,
+            Leader::Unknown => {}
         }
     }
 
     /// Takes a batch of another node's into the log, if this node leads.
-    pub(crate) async fn take(&self, from: NodeId, mut stamped: Arc<Stamped>) {
+    pub(crate) fn take(&self, from: NodeId, mut stamped: Arc<Stamped>) {
         if stamped.batch.node != from {
             tracing::warn!(%from, of = %stamped.batch.node, "a node proposes in the name of another");
             return;
@@ -84,8 +81,7 @@ impl Outbox {
         };
         let (raft, batch) = (self.raft.clone(), Batch { commands: Vec::new(), ..stamped.batch });
         Arc::make_mut(&mut stamped).time = self.time.stamp(term, self.replica.heard());
-        // If Raft has stopped, others will lead.
-        let _ = self.raft.submit(stamped, move || raft.refuse(from, &batch)).await;
+        self.rounds.join(stamped, move || raft.refuse(from, &batch));
     }
 
     /// A batch of this node's did not reach the log.

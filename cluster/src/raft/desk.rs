@@ -51,12 +51,6 @@ impl Desk {
         }
     }
 
-    /// Runs something that has no answer.
-    pub(crate) fn run(&mut self, mut task: Pin<Box<dyn Future<Output = ()> + Send>>, cx: &mut Context<'_>) {
-        // It waits only where Raft's queue is full; then it is dropped, and its sender tries again.
-        let _ = task.as_mut().poll(cx);
-    }
-
     /// Gives the answers that are ready.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         let Desk { exchange, making, .. } = self;

@@ -209,18 +209,13 @@ impl Raft {
         self.ambient.scope(begin).await
     }
 
-    /// Hands a batch to the log, if this node leads; `refused` is called if it does not. Nothing is said of
-    /// its fate otherwise: it is applied, or sent again.
+    /// Hands a batch to the log. `told` hears whether it was applied; it was not if this node does not lead.
     pub(crate) async fn submit(
         &self,
         stamped: Arc<Stamped>,
-        refused: impl FnOnce() + Send + 'static,
+        told: impl FnOnce(bool) + Send + 'static,
     ) -> Result<(), Stopped> {
-        let told = Told::new(|result: ClientWriteResult<TypeConfig>| {
-            if result.is_err() {
-                refused();
-            }
-        });
+        let told = Told::new(|result: ClientWriteResult<TypeConfig>| told(result.is_ok()));
         let written = self.raft.client_write_ff(Entry(stamped), Some(told));
         self.ambient.scope(written).await.map_err(|error| Stopped::new(&error))
     }
