@@ -128,7 +128,8 @@ impl Step<'_> {
         };
         self.count(admit);
         self.state.invites.decide(&admit.key, self.call, None);
-        let record = CallRecord::admitted(self.call, self.home, epoch, admit.clone(), target);
+        let at = self.state.time;
+        let record = CallRecord::admitted(self.call, self.home, epoch, admit.clone(), target, at);
         self.state.slots.take(self.call, &record.slots);
         self.check_limits(&record);
         self.state.digest = self.state.digest.wrapping_add(digest::of_call(&record));
@@ -261,7 +262,7 @@ impl Step<'_> {
     fn update(&mut self, change: &Change, granted: Option<u16>) {
         if let Some(record) = self.state.calls.get_mut(&self.call) {
             let before = digest::of_call(record);
-            Arc::make_mut(record).apply(change, granted);
+            Arc::make_mut(record).apply(change, granted, self.state.time);
             let after = digest::of_call(record);
             self.state.digest = self.state.digest.wrapping_sub(before).wrapping_add(after);
             self.deltas.push(Delta::Call(record.clone()));

@@ -47,6 +47,9 @@ pub(super) fn of_call(record: &CallRecord) -> u64 {
     mixer.number(u64::from(record.attempt) << 32 | record.attempts.len() as u64);
     mixer.number(record.slots.len() as u64);
     mixer.number(record.ringing_at.map_or(0, |at| at.0 as u64));
+    let moments = &record.moments;
+    let moments = [moments.attempt, moments.answered, moments.ingress, moments.egress];
+    moments.into_iter().for_each(|at| mixer.number(at.0));
     match &record.phase {
         Phase::Ringing { early, cancelled } => {
             mixer.number(early.len() as u64 * 2 + u64::from(*cancelled));

@@ -289,7 +289,7 @@ pub fn leg(role: Role) -> LegState {
         local_sdp: Bytes::from_static(b"v=0\r\nm=audio 10000 RTP/AVP 8\r\n"),
         remote_sdp: Bytes::from_static(b"v=0\r\nm=audio 20000 RTP/AVP 8\r\n"),
         latched: None,
-        session_ends_at: None,
+        session_left_ms: None,
     }
 }
 

@@ -105,8 +105,7 @@ fn examine(
 ) -> Result<Asked, Answer> {
     let resources = &context.resources;
     let settings = settings(resources, &arrival.party);
-    let uri = message.uri().and_then(|uri| str::from_utf8(uri).ok()).unwrap_or_default();
-    let called = called_user(message, uri, arrival.strip);
+    let called = called_user(message, arrival.strip);
     gather(message, called, settings, facts);
     if message.length() > INVITE_MAX {
         return Err(reject::too_large());
@@ -150,7 +149,8 @@ fn caller(
 }
 
 /// The called user, without the tech prefix; the whole URI where it has no user (a service URN).
-fn called_user<'a>(message: &Message<'a>, uri: &'a str, strip: usize) -> &'a str {
+pub fn called_user<'a>(message: &Message<'a>, strip: usize) -> &'a str {
+    let uri = message.uri().and_then(|uri| str::from_utf8(uri).ok()).unwrap_or_default();
     let user = message.request_uri().ok().and_then(|parsed| parsed.user);
     let user = user.and_then(|user| str::from_utf8(user).ok());
     user.map_or(uri, |user| user.get(strip..).unwrap_or(user))

@@ -144,8 +144,8 @@ impl Call {
         let confirm = Confirm {
             attempt: setup.attempt.as_ref().map_or(0, |attempt| attempt.number),
             status,
-            ingress: legs.ingress.state(now, wall),
-            egress: legs.egress.state(now, wall),
+            ingress: legs.ingress.state(now),
+            egress: legs.egress.state(now),
             delayed_offer,
             answered_at: wall,
         };
@@ -279,7 +279,7 @@ impl Call {
                 && invite.from_tag().ok().flatten() == view.from_tag().ok().flatten()
         });
         if !initial {
-            return self.receive_exchange_ack(now, wall, &view, cseq);
+            return self.receive_exchange_ack(now, &view, cseq);
         }
         let Some(setup) = self.setup.as_mut() else { return };
         let Some(answer) = setup.answer.as_mut() else {

@@ -91,7 +91,7 @@ impl Call {
                 self.hang_up(now, wall, Hangup::of(side, BYE));
             }
             Course::Bye(reason) => self.receive_bye(now, wall, index, side, reason),
-            Course::Refresh => self.refresh_locally(now, wall, index, side),
+            Course::Refresh => self.refresh_locally(now, index, side),
             Course::SendOn => self.send_on(now, index),
         }
     }

@@ -253,7 +253,7 @@ impl Call {
                 }
             }
             Some(Ok(Answered::Success)) if session => {
-                self.exchange_accepted(now, wall, index, message);
+                self.exchange_accepted(now, index, message);
             }
             Some(Ok(Answered::IntervalTooSmall { .. })) => self.ask_again(now, index),
             Some(Ok(Answered::Gone)) if kind != Kind::Bye => {

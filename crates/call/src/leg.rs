@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use dialog::{Dialog, SessionMode, SessionPolicy};
-use machine::{Instant, WallTime};
+use machine::Instant;
 use trunk::settings::{SessionTimer, Settings};
 
 use crate::record::{Flow, LegState, Side};
@@ -27,18 +27,16 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    /// What must survive of it. Its session's deadline becomes civil time: a successor has another clock.
-    pub fn state(&self, now: Instant, wall: WallTime) -> LegState {
-        let ends = self.dialog.session_ends().map(|at| at.since(now));
+    /// What must survive of it. Of its session's deadline that is what is left: a successor has another clock.
+    pub fn state(&self, now: Instant) -> LegState {
+        let left = self.dialog.session_ends().map(|at| at.since(now));
         LegState {
             dialog: self.dialog.state().clone(),
             flow: Flow { local: self.known_at, ..self.flow },
             local_sdp: self.local_sdp.clone(),
             remote_sdp: self.remote_sdp.clone(),
             latched: self.latched,
-            session_ends_at: ends.map(|left| {
-                WallTime(wall.0.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX)))
-            }),
+            session_left_ms: left.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX)),
         }
     }
 }

@@ -35,10 +35,11 @@ pub mod route;
 mod setup;
 mod stranded;
 
+pub use admission::called_user;
 pub use call::Call;
 pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};
 pub use context::{Context, Secret};
 pub use id::{CallId, Epoch, HomeId, Incarnation, NodeId};
 pub use io::{Arrival, Event, Input, Output, RelayChange, Remains, TakePorts};
-pub use live::{CallRecord, Phase, Tried, slots_for};
+pub use live::{CallRecord, Moments, Phase, Tried, slots_for};
 pub use record::*;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use machine::WallTime;
+use machine::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
 use trunk::{Party, Plan, Slot, Target};
 
@@ -47,6 +47,28 @@ pub struct Tried {
     pub ended: Option<AttemptEnd>,
 }
 
+/// When what a call's deadlines count from was committed, in the cluster's time: nodes' civil times differ, and leap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moments {
+    /// The current attempt.
+    pub attempt: ClusterTime,
+    /// The answer.
+    pub answered: ClusterTime,
+    /// The caller's leg, as it is now.
+    pub ingress: ClusterTime,
+    /// The callee's leg, as it is now.
+    pub egress: ClusterTime,
+}
+
+impl Moments {
+    fn leg(&mut self, side: Side) -> &mut ClusterTime {
+        match side {
+            Side::Ingress => &mut self.ingress,
+            Side::Egress => &mut self.egress,
+        }
+    }
+}
+
 /// All that a quorum holds of a live call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
@@ -70,11 +92,20 @@ pub struct CallRecord {
     pub ringing_at: Option<WallTime>,
     /// How far it has come.
     pub phase: Phase,
+    /// When it came there.
+    pub moments: Moments,
 }
 
 impl CallRecord {
-    /// A call that was let in, its first attempt going to `target` of its plan.
-    pub fn admitted(id: CallId, home: HomeId, epoch: Epoch, admit: Arc<Admit>, target: u16) -> CallRecord {
+    /// A call that was let in at `at`, its first attempt going to `target` of its plan.
+    pub fn admitted(
+        id: CallId,
+        home: HomeId,
+        epoch: Epoch,
+        admit: Arc<Admit>,
+        target: u16,
+        at: ClusterTime,
+    ) -> CallRecord {
         let mut record = CallRecord {
             id,
             home,
@@ -85,6 +116,7 @@ impl CallRecord {
             slots: Vec::new(),
             ringing_at: None,
             phase: Phase::Ringing { early: Vec::new(), cancelled: false },
+            moments: Moments { attempt: at, ..Moments::default() },
             admit,
         };
         record.start_attempt(target, record.admit.started_at);
@@ -109,17 +141,17 @@ impl CallRecord {
         }
     }
 
-    /// Takes a committed change. `granted` is the target that `apply` chose, for an `Attempt`.
-    pub fn apply(&mut self, change: &Change, granted: Option<u16>) {
+    /// Takes a change that was committed at `at`. `granted` is the target that `apply` chose, for an `Attempt`.
+    pub fn apply(&mut self, change: &Change, granted: Option<u16>, at: ClusterTime) {
         match change {
-            Change::Attempt(attempt) => self.take_attempt(attempt, granted),
+            Change::Attempt(attempt) => self.take_attempt(attempt, granted, at),
             Change::Progress(progress) => self.take_progress(progress),
             Change::Cancel(_) => {
                 if let Phase::Ringing { cancelled, .. } = &mut self.phase {
                     *cancelled = true;
                 }
             }
-            Change::Confirm(confirm) => self.take_confirm(confirm),
+            Change::Confirm(confirm) => self.take_confirm(confirm, at),
             Change::Acked(sdp) => {
                 if let Phase::Answered { acked, confirm } = &mut self.phase {
                     *acked = true;
@@ -137,8 +169,10 @@ impl CallRecord {
                         Side::Egress => (&mut confirm.egress, &mut confirm.ingress),
                     };
                     replace(near, &update.leg);
+                    *self.moments.leg(update.side) = at;
                     if let Some(leg) = &update.far {
                         replace(far, leg);
+                        *self.moments.leg(update.side.other()) = at;
                     }
                 }
             }
@@ -185,8 +219,9 @@ impl CallRecord {
         }
     }
 
-    fn take_attempt(&mut self, attempt: &Attempt, granted: Option<u16>) {
+    fn take_attempt(&mut self, attempt: &Attempt, granted: Option<u16>, at: ClusterTime) {
         let Some(target) = granted else { return };
+        self.moments.attempt = at;
         if let Some(last) = self.attempts.last_mut() {
             last.ended = Some(attempt.ended);
         }
@@ -213,7 +248,8 @@ impl CallRecord {
         }
     }
 
-    fn take_confirm(&mut self, confirm: &Confirm) {
+    fn take_confirm(&mut self, confirm: &Confirm, at: ClusterTime) {
+        (self.moments.answered, self.moments.ingress, self.moments.egress) = (at, at, at);
         if let Some(last) = self.attempts.last_mut() {
             last.ended = Some(AttemptEnd { status: confirm.status, at: confirm.answered_at });
         }

@@ -163,8 +163,8 @@ pub struct LegState {
     pub remote_sdp: Bytes,
     /// Where its RTP was found to come from, if latched.
     pub latched: Option<SocketAddr>,
-    /// When its session ends unless it is refreshed (RFC 4028), by the home's clock.
-    pub session_ends_at: Option<WallTime>,
+    /// How much of its session is left unless it is refreshed (RFC 4028), in milliseconds from its commit on.
+    pub session_left_ms: Option<u32>,
 }
 
 /// The callee answered. Committed before the callee's ACK and the caller's 200.

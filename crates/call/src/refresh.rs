@@ -29,7 +29,7 @@ impl Call {
     }
 
     /// A peer refreshes its session: recorded, then answered, without a word to the far side.
-    pub(crate) fn refresh_locally(&mut self, now: Instant, wall: WallTime, index: usize, side: Side) {
+    pub(crate) fn refresh_locally(&mut self, now: Instant, index: usize, side: Side) {
         let Some(exchange) = self.exchanges.get_mut(index) else { return };
         let Some(asked) = exchange.asked.as_mut() else { return };
         let has_sdp = !asked.request.view().body().is_empty();
@@ -40,7 +40,7 @@ impl Call {
         let leg = legs.leg_mut(side);
         leg.dialog.responded(now, kind.method(), 200, has_sdp);
         exchange.answer = if has_sdp { leg.local_sdp.clone() } else { Bytes::new() };
-        let update = Update { side, leg: leg.state(now, wall), far: None };
+        let update = Update { side, leg: leg.state(now), far: None };
         self.propose(CallCommand::Change(Change::Update(Box::new(update))), Waiting::Exchange(number));
     }
 

@@ -16,13 +16,7 @@ use crate::route;
 
 impl Call {
     /// A 2xx that changes the session: recorded first, then both sides hear of it.
-    pub(crate) fn exchange_accepted(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        index: usize,
-        message: &OwnedMessage,
-    ) {
+    pub(crate) fn exchange_accepted(&mut self, now: Instant, index: usize, message: &OwnedMessage) {
         let Some(exchange) = self.exchanges.get_mut(index) else { return };
         exchange.step = Step::Accepted(Box::new(message.clone()));
         let view = message.view();
@@ -56,8 +50,8 @@ impl Call {
             }
             near_leg.dialog.responded(now, kind.method(), 200, !answer.is_empty());
         }
-        let leg = far_leg.state(now, wall);
-        let near_state = offered.is_some().then(|| near_leg.state(now, wall));
+        let leg = far_leg.state(now);
+        let near_state = offered.is_some().then(|| near_leg.state(now));
         if let Some(exchange) = self.exchanges.get_mut(index) {
             exchange.answer = answer;
             if let Some(asked) = exchange.asked.as_mut() {
@@ -144,13 +138,7 @@ impl Call {
     }
 
     /// An ACK for the answer to a re-INVITE.
-    pub(crate) fn receive_exchange_ack(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        ack: &Message<'_>,
-        cseq: u32,
-    ) {
+    pub(crate) fn receive_exchange_ack(&mut self, now: Instant, ack: &Message<'_>, cseq: u32) {
         let Some((_, side)) = ack.to_tag().ok().flatten().and_then(route::call_of_tag) else { return };
         let mine = |e: &Exchange| {
             e.asked.as_ref().is_some_and(|asked| {
@@ -174,18 +162,18 @@ impl Call {
             ok.handle(now, ServerInput::Ack);
         }
         if owed && success && !answering && self.stage == Stage::Answered {
-            self.commit_answer(now, wall, index, side, Bytes::copy_from_slice(ack.body()));
+            self.commit_answer(now, index, side, Bytes::copy_from_slice(ack.body()));
         }
         self.pump_exchanges();
     }
 
     /// The asker's answer to the far side's offer: recorded, then it goes into the far side's ACK.
-    fn commit_answer(&mut self, now: Instant, wall: WallTime, index: usize, side: Side, sdp: Bytes) {
+    fn commit_answer(&mut self, now: Instant, index: usize, side: Side, sdp: Bytes) {
         let Some(legs) = self.legs.as_mut() else { return };
         if !sdp.is_empty() {
             legs.leg_mut(side).remote_sdp = sdp.clone();
         }
-        let leg = legs.leg(side).state(now, wall);
+        let leg = legs.leg(side).state(now);
         let Some(exchange) = self.exchanges.get_mut(index) else { return };
         exchange.step = Step::Answering(sdp);
         let number = exchange.number;

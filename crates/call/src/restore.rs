@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialog::{Dialog, Forks};
-use machine::{Instant, WallTime};
+use machine::{ClusterTime, Instant, WallTime};
 use sip::{Framing, Name, OwnedMessage, response_to};
 use transaction::{Answer2xx, InviteServer};
 use trunk::{Party, Transport};
@@ -24,9 +24,11 @@ use crate::setup::Setup;
 impl Call {
     /// The call that a quorum remembers: it goes on where it was. A callee that is not known to ring gets its
     /// INVITE again, unchanged; an answered one only takes its media back. In another home than that which its peers know, it tells them.
+    /// `time` is the cluster's: deadlines go on from where they were.
     pub fn restore(
         now: Instant,
         wall: WallTime,
+        time: ClusterTime,
         context: Arc<Context>,
         record: &CallRecord,
         ports: &mut dyn TakePorts,
@@ -53,10 +55,13 @@ impl Call {
                     ports.keep(known);
                 }
                 call.restore_ringing(now, wall, record, early, *cancelled);
+                call.keep_ringing(now, time.since(record.moments.attempt));
             }
             Phase::Answered { confirm, acked } => {
                 let others = call.find_ports(ports);
-                call.restore_answered(now, wall, record, confirm, *acked, others);
+                let lasted = time.since(record.moments.answered);
+                call.restore_legs(now, time, record, confirm);
+                call.restore_answered((now, wall), record, confirm, (*acked, lasted), others);
             }
         }
         call
@@ -123,20 +128,18 @@ impl Call {
         }
     }
 
-    fn restore_answered(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        record: &CallRecord,
-        confirm: &Confirm,
-        acked: bool,
-        ports: bool,
-    ) {
-        self.stage = Stage::Answered;
+    /// Its callee may ring for what is left of its time (kamailio#4938).
+    fn keep_ringing(&mut self, now: Instant, rang: Duration) {
+        if let Some(at) = self.timers.get(CallTimer::Ring) {
+            self.timers.set(CallTimer::Ring, now.max(at - rang));
+        }
+    }
+
+    fn restore_legs(&mut self, now: Instant, time: ClusterTime, record: &CallRecord, confirm: &Confirm) {
         let caller_settings = self.dialog_settings(Some(&self.party));
         let callee_settings = self.dialog_settings(self.callee.as_ref());
-        let leg = |state: &LegState, settings| Leg {
-            dialog: Dialog::restore(now, state.dialog.clone(), settings, left(state.session_ends_at, wall)),
+        let leg = |state: &LegState, settings, at: ClusterTime| Leg {
+            dialog: Dialog::restore(now, state.dialog.clone(), settings, session_left(state, time.since(at))),
             flow: self.leg_flow(state),
             known_at: state.flow.local,
             local_sdp: state.local_sdp.clone(),
@@ -144,15 +147,25 @@ impl Call {
             latched: state.latched,
         };
         let legs = Legs {
-            ingress: leg(&confirm.ingress, caller_settings),
-            egress: leg(&confirm.egress, callee_settings),
+            ingress: leg(&confirm.ingress, caller_settings, record.moments.ingress),
+            egress: leg(&confirm.egress, callee_settings, record.moments.egress),
             delayed: confirm.delayed_offer,
         };
         self.media.versions = [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
         self.media.origins = [o_address(&legs.ingress.local_sdp), o_address(&legs.egress.local_sdp)];
         self.legs = Some(Box::new(legs));
+    }
+
+    fn restore_answered(
+        &mut self,
+        (now, wall): (Instant, WallTime),
+        record: &CallRecord,
+        confirm: &Confirm,
+        (acked, lasted): (bool, Duration),
+        ports: bool,
+    ) {
+        self.stage = Stage::Answered;
         let strays = self.find_strays();
-        let lasted = Duration::from_millis(u64::try_from(wall.0 - confirm.answered_at.0).unwrap_or(0));
         let max = record.admit.plan.max_duration;
         if !max.is_zero() {
             self.timers.set(CallTimer::MaxDuration, now + max.saturating_sub(lasted));
@@ -231,9 +244,9 @@ impl Call {
     }
 }
 
-/// How much of a session is left by its recorded deadline.
-fn left(ends_at: Option<WallTime>, wall: WallTime) -> Option<Duration> {
-    ends_at.map(|at| Duration::from_millis(u64::try_from(at.0.saturating_sub(wall.0)).unwrap_or(0)))
+/// How much of a leg's session is left, so long after that leg was recorded.
+fn session_left(leg: &LegState, passed: Duration) -> Option<Duration> {
+    leg.session_left_ms.map(|left| Duration::from_millis(left.into()).saturating_sub(passed))
 }
 
 /// The version in the `o=` line of a description of ours.

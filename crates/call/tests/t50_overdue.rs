@@ -200,7 +200,7 @@ fn a_successor_ends_an_answer_that_was_not_acknowledged_for_as_long_as_a_caller_
         let mut w = World::new();
         picked_up(&mut w);
         w.now += d;
-        w.wall.0 += d.as_millis() as i64;
+        w.time = w.time + d;
         w.take_over();
         w.commit_all();
         w

@@ -117,9 +117,42 @@ fn a_200_without_its_ack_is_repeated_by_the_successor_but_not_for_ever() {
     let mut w = World::new();
     up(&mut w, false);
     w.proposed.clear();
-    w.wall.0 += 40_000; // 64·T1 have passed while nobody owned the call.
+    w.time = w.time + Duration::from_secs(40); // 64·T1 have passed while nobody owned the call.
     w.take_over();
     w.expect_silence();
+}
+
+#[test]
+fn a_successor_whose_civil_time_is_another_keeps_every_deadline() {
+    // Found by the simulation (seed 24, a clock that leaps): a successor counted 64·T1 by its own civil time.
+    for hour_ms in [3_600_000, -3_600_000] {
+        let mut w = World::new();
+        up(&mut w, false);
+        w.wall.0 += hour_ms;
+        w.take_over();
+        w.expect(CALLER, "SIP/2.0 200");
+        w.commit_all();
+        // And not for ever: 32 s later it gives up (RFC 3261 §13.3.1.4).
+        w.after(Duration::from_secs(31));
+        assert!(w.take("BYE").is_empty());
+        w.after(Duration::from_secs(1));
+        assert_eq!(w.take("BYE").len(), 2);
+    }
+}
+
+#[test]
+fn a_callee_rings_no_longer_because_its_node_died() {
+    // The generic profile lets a callee ring for 60 s (timers.ring); kamailio/kamailio#4938.
+    let mut w = World::new();
+    ringing(&mut w);
+    w.after(Duration::from_secs(40));
+    w.wall.0 += 3_600_000;
+    w.take_over();
+    w.after(Duration::from_secs(19));
+    w.expect_silence();
+    w.after(Duration::from_secs(2));
+    w.commit_all();
+    w.expect(CALLEE, "CANCEL");
 }
 
 #[test]
@@ -142,6 +175,8 @@ fn a_session_that_nobody_refreshes_ends_when_it_would_have_without_the_takeover(
     let (_, ok) = connected(&mut w);
     assert_eq!(ok.get("Session-Expires"), "600;refresher=uac");
     w.after(Duration::from_secs(400));
+    // The successor's civil time is an hour behind.
+    w.wall.0 -= 3_600_000;
     w.take_over();
     w.commit_all();
     w.sent.clear();

@@ -61,9 +61,6 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             Outcome::Completed | Outcome::Cancelled | Outcome::Declined => true,
             // What limits say is another invariant's matter.
             Outcome::Refused(_) => is_caller && (declined || judged.limited || is_excused(end, *at, judged)),
-            // A successor whose civil time is another counts 64·T1 since the answer wrongly. Tolerated until
-            // deadlines of records are in the cluster's time.
-            Outcome::HungUp => judged.faults.iter().any(|fault| fault.kind == Kind::ClockJump),
             _ => false,
         };
         if !good {

@@ -13,7 +13,7 @@ use call::{
     Arrival, Call, CallCommand, CallId, CallRecord, Cdr, Change, Context, Epoch, Event, Flow, HomeId,
     Incarnation, Input, NodeId, Outcome, Output, Ports, Secret, TakePorts,
 };
-use machine::{Instant, WallTime};
+use machine::{ClusterTime, Instant, WallTime};
 use sip::{Framing, OwnedMessage};
 use trunk::{Gateway, Name, Party, Resource, Resources, SipTarget, Transport, Trunk};
 
@@ -93,6 +93,8 @@ impl Sent {
 pub struct World {
     pub now: Instant,
     pub wall: WallTime,
+    /// The cluster's time.
+    pub time: ClusterTime,
     pub context: Arc<Context>,
     pub ports: HomePorts,
     pub call: Call,
@@ -187,6 +189,7 @@ impl World {
         let mut world = World {
             now,
             wall,
+            time: ClusterTime(7_000_000),
             context,
             ports,
             call,
@@ -221,6 +224,7 @@ impl World {
     fn advance(&mut self, to: Instant) {
         let passed = to.since(self.now);
         self.wall.0 += passed.as_millis() as i64;
+        self.time = self.time + passed;
         self.now = self.now.max(to);
     }
 
@@ -281,7 +285,8 @@ impl World {
                     ));
                     return Outcome::Limited(limited);
                 };
-                let record = CallRecord::admitted(self.call.id(), HomeId(0), Epoch(1), admit, target);
+                let record =
+                    CallRecord::admitted(self.call.id(), HomeId(0), Epoch(1), admit, target, self.time);
                 self.record = Some(record);
                 Outcome::Target(target)
             }
@@ -301,7 +306,7 @@ impl World {
                     self.record = None;
                     return Outcome::Done;
                 }
-                record.apply(&change, granted);
+                record.apply(&change, granted, self.time);
                 match (change, granted) {
                     (Change::Attempt(_), Some(target)) => Outcome::Target(target),
                     (Change::Attempt(_), None) => Outcome::Limited(self.limited()),
@@ -415,7 +420,8 @@ impl World {
         self.proposed.clear();
         self.sent.clear();
         let record = self.record.clone().expect("a live call");
-        self.call = Call::restore(self.now, self.wall, self.context.clone(), &record, &mut self.ports);
+        self.call =
+            Call::restore(self.now, self.wall, self.time, self.context.clone(), &record, &mut self.ports);
         self.pump();
     }
 

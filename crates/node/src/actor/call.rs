@@ -97,7 +97,8 @@ impl Actor for CallActor {
                     let party = &record.admit.party;
                     let resources = context.resources.clone();
                     let mut ports = PortsOf::new(&self.shared, &state.home, state.id, party, &resources, now);
-                    Call::restore(now, wall, context, &record, &mut ports)
+                    let time = self.shared.cluster.cluster().time();
+                    Call::restore(now, wall, time, context, &record, &mut ports)
                 }
             })
         });
