@@ -167,6 +167,7 @@ impl Call {
                 kind,
                 ingress: side(*in_port, Some(&self.party), &ingress.flow, a),
                 egress: side(*out_port, self.callee.as_ref(), &egress.flow, b),
+                unleased: false,
                 silence,
             };
             self.media.installed = true;

@@ -80,6 +80,8 @@ pub struct RelayEntry {
     pub ingress: SideConfig,
     /// Towards the callee.
     pub egress: SideConfig,
+    /// Whether it goes on when relaying as such does not: an emergency call without a majority.
+    pub unleased: bool,
     /// A side that sends nothing for this long is reported, counted from the first entry that sets it (the
     /// answer); `None`: not yet, or never.
     pub silence: Option<Duration>,

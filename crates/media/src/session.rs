@@ -92,6 +92,7 @@ struct Side {
 pub struct RelaySession {
     id: RelayId,
     kind: RelayKind,
+    unleased: bool,
     silence: Option<Duration>,
     ingress: Side,
     egress: Side,
@@ -104,6 +105,7 @@ impl RelaySession {
         RelaySession {
             id,
             kind: entry.kind,
+            unleased: entry.unleased,
             silence: entry.silence,
             ingress: Side::new(now, entry.ingress),
             egress: Side::new(now, entry.egress),
@@ -117,6 +119,7 @@ impl RelaySession {
     pub fn update(&mut self, now: Instant, entry: RelayEntry) {
         let watched = self.silence.is_some();
         self.kind = entry.kind;
+        self.unleased = entry.unleased;
         self.silence = entry.silence;
         for (side, config) in [(&mut self.ingress, entry.ingress), (&mut self.egress, entry.egress)] {
             side.update(now, config);
@@ -188,6 +191,11 @@ impl RelaySession {
             .filter(|side| side.config.sends && !side.silent)
             .map(|side| side.heard_at + silence)
             .min()
+    }
+
+    /// Whether it goes on when relaying as such does not.
+    pub const fn is_unleased(&self) -> bool {
+        self.unleased
     }
 
     /// The next thing that was noticed.
@@ -394,6 +402,7 @@ mod tests {
             kind: RelayKind::Rtp { clock_rate: 8000 },
             ingress: side("198.51.100.7:10000", Some("192.0.2.1:4000"), None),
             egress: side("198.51.100.7:10002", Some("10.0.0.5:5000"), Some("203.0.113.9")),
+            unleased: false,
             silence: None,
         }
     }

@@ -172,7 +172,8 @@ impl Shared {
         self.streams.close_where(|local| addresses.iter().any(|(_, at)| *at == local));
         let calls = lock(&self.calls).of_home(id);
         tracing::info!(home = %home.name, calls = calls.len(), "the home is this node's no more");
-        for call in calls {
+        // Nobody else knows of an emergency call that began without a majority.
+        for call in calls.into_iter().filter(|call| !self.is_solo(*call)) {
             self.abandon(call);
         }
         if let Some(floating) = &self.world.addresses {

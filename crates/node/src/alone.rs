@@ -1,17 +1,18 @@
 //! Without a majority: what a node may still say when its lease has ended, and to whom.
 //!
 //! Floating homes are silent: somebody else may hold them. The node's own address is nobody else's, so a caller who
-//! comes there hears 503 and goes elsewhere; under `on_quorum_loss = "keep"` media and BYE of its calls go on too.
+//! comes there hears 503 and goes elsewhere, or makes an emergency call (`solo`); under `on_quorum_loss = "keep"` media
+//! and BYE of its calls go on too.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use transport::Peer;
-use trunk::Transport;
+use trunk::Party;
 
 use crate::gate::Full;
+use crate::invite::Caller;
 use crate::lock;
 use crate::metrics::Drop;
 use crate::shared::Shared;
@@ -39,6 +40,9 @@ impl Shared {
         }
         if self.config.cluster.is_none() {
             return;
+        }
+        if until.is_some() {
+            self.report_solo();
         }
         let mut since = lock(&self.mute_since);
         *since = if until.is_some() { None } else { since.or(Some(now)) };
@@ -71,14 +75,18 @@ impl Shared {
         self.metrics.shed(Full::NoQuorum);
         self.metrics.refused(503);
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
-        match flow.transport {
-            Transport::Udp => {
-                self.outbox.say(flow.local, flow.remote, bytes);
-            }
-            Transport::Tcp | Transport::Tls => {
-                let peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
-                self.streams.send(peer, bytes);
-            }
+        self.say(flow, bytes);
+    }
+
+    /// Who makes an emergency call to our own address, which needs no majority, and how many bytes of the
+    /// Request-URI's user are its tech prefix.
+    pub(crate) fn emergency(&self, incoming: &Incoming<'_>) -> Option<(Party, usize)> {
+        if !self.config.is_own(incoming.flow.local.ip()) || !self.ready.load(Ordering::Relaxed) {
+            return None;
         }
+        let Caller::Admitted(party, strip) = self.identify(incoming) else { return None };
+        let called = call::called_user(&incoming.message, strip);
+        let is_emergency = party.trunk().is_some() && incoming.context.resources.is_emergency(called);
+        is_emergency.then_some((party, strip))
     }
 }

@@ -32,7 +32,7 @@ impl Shared {
             return self.metrics.dropped(Drop::Malformed);
         };
         if let Some((call, actor)) = self.by_key(&key) {
-            if self.is_cut_off() && self.cluster.record(call).is_none() {
+            if self.is_cut_off() && self.cluster.record(call).is_none() && !self.is_solo(call) {
                 // Its caller need not wait any longer. Should a majority let it in after all, it ends.
                 self.tell(call, Msg::input(Input::Hangup("no quorum")));
                 return self.refuse_alone(incoming);
@@ -42,6 +42,11 @@ impl Shared {
         if self.replay(incoming) == Standing::Known || self.pass_on_copy(Some(key), incoming) {
             return;
         }
+        if !self.cluster.cluster().may_speak()
+            && let Some((party, strip)) = self.emergency(incoming)
+        {
+            return self.begin(incoming, key, (party, strip), true);
+        }
         if self.is_cut_off() {
             return self.refuse_alone(incoming);
         }
@@ -49,7 +54,7 @@ impl Shared {
             return self.shed(incoming, why);
         }
         match self.identify(incoming) {
-            Caller::Admitted(party, strip) => self.begin(incoming, key, party, strip),
+            Caller::Admitted(party, strip) => self.begin(incoming, key, (party, strip), false),
             Caller::Refused(answer) => {
                 let bytes = incoming.stateless().refuse(&incoming.message, &answer);
                 self.refuse(incoming, answer.status, bytes);
@@ -58,7 +63,13 @@ impl Shared {
         }
     }
 
-    fn begin(self: &Arc<Shared>, incoming: &Incoming<'_>, key: InviteKey, party: Party, strip: usize) {
+    fn begin(
+        self: &Arc<Shared>,
+        incoming: &Incoming<'_>,
+        key: InviteKey,
+        (party, strip): (Party, usize),
+        solo: bool,
+    ) {
         if let Some(trunk) = trunk_of(incoming, &party) {
             let access = &trunk.settings.access;
             if !access.methods.iter().any(|method| method == "INVITE") {
@@ -76,6 +87,9 @@ impl Shared {
         let Some((id, seed)) = self.draw() else {
             return self.shed(incoming, Full::Busy);
         };
+        if solo && !self.begin_solo(id, incoming.home.id) {
+            return self.refuse_alone(incoming);
+        }
         add(&self.metrics.invites);
         let scope = party.name().clone();
         let invite = incoming.message.to_owned();

@@ -29,6 +29,7 @@ mod remains;
 mod replica;
 mod report;
 mod shared;
+mod solo;
 mod stateless;
 mod switch;
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub actors: AtomicU64,
     /// Calls rebuilt from their records.
     pub restored: AtomicU64,
+    /// Emergency calls that began without a majority.
+    pub solo: AtomicU64,
     /// Adopted calls whose peers both know their new home.
     pub rehomed: AtomicU64,
     /// Peers of adopted calls that can't be told of their new home.
@@ -137,7 +139,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 16] = [
+        let counters: [(&str, &str, &AtomicU64); 17] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -145,6 +147,7 @@ impl Metrics {
             ("calls_answered_total", "calls answered", &self.answered),
             ("calls_ended_total", "calls ended", &self.ended),
             ("calls_restored_total", "calls rebuilt from their records", &self.restored),
+            ("emergency_calls_alone_total", "emergency calls that began without a majority", &self.solo),
             ("rehomed_calls_total", "adopted calls whose peers know their new home", &self.rehomed),
             ("rehome_failures_total", "peers that can't be told of a new home", &self.not_rehomed),
             ("messages_forwarded_total", "messages passed on to the node of their call", &self.forwarded),

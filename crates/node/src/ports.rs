@@ -66,6 +66,7 @@ impl<'a> PortsOf<'a> {
                 kind: RelayKind::Rtp { clock_rate: 8_000 },
                 ingress: side(*ingress),
                 egress: side(*egress),
+                unleased: false,
                 silence: None,
             };
             if let Err(error) = relay.install(session.stream(index), entry) {

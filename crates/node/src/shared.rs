@@ -27,6 +27,7 @@ use crate::metrics::{Metrics, add, sub};
 use crate::remains::Afterlife;
 use crate::replica::Replica;
 use crate::report::Desk;
+use crate::solo::Solo;
 use crate::wheel::Wheel;
 use crate::{NodeConfig, World, lock};
 
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) ways: Mutex<BTreeMap<SocketAddr, NodeId>>,
     /// The home for which this node has fallen silent, so that another can take it.
     pub(crate) yielding: Mutex<Option<HomeId>>,
+    /// Emergency calls that no majority knows yet.
+    pub(crate) solo: Mutex<Solo>,
     /// Held while a home is being given away.
     pub(crate) sharing: tokio::sync::Mutex<()>,
     homes: Mutex<Homes>,
@@ -121,6 +124,7 @@ impl Shared {
             adopted: Mutex::default(),
             ways: Mutex::default(),
             yielding: Mutex::default(),
+            solo: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),
             calls: Mutex::default(),
@@ -197,14 +201,30 @@ impl Shared {
         }
     }
 
+    /// Sends a message of a call that is carried on this node's own word, from its own address.
+    pub(crate) fn say(&self, flow: Flow, bytes: Bytes) {
+        match flow.transport {
+            Transport::Udp => drop(self.outbox.say(flow.local, flow.remote, bytes)),
+            Transport::Tcp | Transport::Tls => {
+                let peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
+                self.streams.send(peer, bytes);
+            }
+        }
+    }
+
     /// Proposes a command of a call; its outcome comes to the call's actor.
     pub(crate) fn propose(&self, id: CallId, home: &Home, command: CallCommand) {
-        self.cluster.propose(id, home.id, home.epoch, command);
+        match self.note_solo(id, &command) {
+            Some(outcome) => drop(self.tell(id, Msg::input(Input::Applied(outcome)))),
+            None => self.cluster.propose(id, home.id, home.epoch, command),
+        }
     }
 
     /// A command of a call was applied.
-    pub(crate) fn applied(&self, id: CallId, outcome: Outcome) {
-        self.tell(id, Msg::input(Input::Applied(outcome)));
+    pub(crate) fn applied(self: &Arc<Shared>, id: CallId, outcome: Outcome) {
+        if self.settle_solo(id, &outcome) {
+            self.tell(id, Msg::input(Input::Applied(outcome)));
+        }
     }
 
     /// Another process has this node's name, or nobody has: nothing more is said.
@@ -292,7 +312,7 @@ impl Shared {
         let mut calls = lock(&self.calls);
         match calls.get_mut(id) {
             // A successor of an actor that failed.
-            Some(live) => live.actor = actor,
+            Some(live) => (live.actor, live.home) = (actor, home.clone()),
             None => {
                 let ports = Vec::new();
                 let home = home.clone();

@@ -155,19 +155,21 @@ impl Resources {
         targets
     }
 
-    /// Targets of an emergency call; `None` for any other.
-    fn emergency_targets(&self, called: &str) -> Option<Vec<Target>> {
-        let emergency = self.emergency.as_ref()?;
-        let is_listed = emergency.numbers.iter().any(|number| {
+    /// Whether a call to this number, or service URN, is an emergency call.
+    pub fn is_emergency(&self, called: &str) -> bool {
+        let numbers = self.emergency.as_ref().map(|emergency| emergency.numbers.as_slice());
+        numbers.unwrap_or_default().iter().any(|number| {
             // RFC 5031 §4.2: `urn:service:sos.fire` is a kind of `urn:service:sos`.
             let is_service = number.starts_with("urn:") && called.len() > number.len();
             let below = is_service && called.get(number.len()..).is_some_and(|rest| rest.starts_with('.'));
             let head = called.get(..number.len()).unwrap_or(called);
             head.eq_ignore_ascii_case(number) && (head.len() == called.len() || below)
-        });
-        if !is_listed {
-            return None;
-        }
+        })
+    }
+
+    /// Targets of an emergency call; `None` for any other.
+    fn emergency_targets(&self, called: &str) -> Option<Vec<Target>> {
+        let emergency = self.emergency.as_ref().filter(|_| self.is_emergency(called))?;
         let urn = called.get(..4).filter(|head| head.eq_ignore_ascii_case("urn:")).map(|_| called);
         let user = escape(called);
         let mut targets = Vec::new();

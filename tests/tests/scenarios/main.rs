@@ -5,6 +5,7 @@
 
 mod t10_demo;
 mod t10_load;
+mod t20_emergency;
 mod t20_members;
 mod t20_namespaces;
 mod t20_quorum;

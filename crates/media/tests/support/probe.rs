@@ -24,6 +24,7 @@ pub fn packets(bytes: &[u8]) {
         kind: RelayKind::Rtp { clock_rate: 8000 },
         ingress: side(10_000, [192, 0, 2, 1], None),
         egress: side(10_002, [10, 0, 0, 5], Some(latch)),
+        unleased: false,
         silence: Some(Duration::from_millis(100)),
     };
     let mut now = Instant::ZERO;

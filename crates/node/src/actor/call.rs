@@ -136,6 +136,7 @@ impl CallActor {
         let mut ended = None;
         while let Some(output) = call.poll_output() {
             match output {
+                Output::Send { flow, bytes } if self.shared.is_solo(state.id) => self.shared.say(flow, bytes),
                 Output::Send { flow, bytes } => self.shared.send(flow, bytes),
                 Output::Propose(command) => self.shared.propose(state.id, &state.home, command),
                 Output::Resolve { host, port } => self.resolve(me, host, port),

@@ -96,6 +96,7 @@ impl MediaActor {
         // The call speaks of the address that peers see; the socket has the one that is bound.
         entry.ingress.local.set_ip(state.local);
         entry.egress.local.set_ip(state.local);
+        entry.unleased = self.shared.is_solo(state.session.call);
         match self.shared.world.relay.update(state.session.stream(index), entry) {
             Ok(()) => state.installed |= 1 << (index & 0xF),
             Err(error) => {

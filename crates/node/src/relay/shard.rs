@@ -227,7 +227,7 @@ impl Worker {
         }
         // The lock is held while sending: once an update has returned, nothing goes to the old address.
         if let Verdict::Forward(to) = verdict
-            && !self.shared.is_mute(now, stream.sockets.ip())
+            && (session.is_unleased() || !self.shared.is_mute(now, stream.sockets.ip()))
         {
             stream.send(place.across(), to, packet);
         }

@@ -93,6 +93,7 @@ impl World {
             kind: RelayKind::Rtp { clock_rate: 8000 },
             ingress: side(free(), &caller),
             egress: side(free(), &callee),
+            unleased: false,
             silence: None,
         })
         .take(100)

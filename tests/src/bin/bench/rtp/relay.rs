@@ -44,6 +44,7 @@ pub fn main(words: &[&str]) -> io::Result<()> {
             kind: RelayKind::Rtp { clock_rate: 8000 },
             ingress: side(ingress, INGRESS),
             egress: side(egress, EGRESS),
+            unleased: false,
             silence: Some(std::time::Duration::from_secs(10)),
         };
         relay.install(RelayId(call as u64), entry)?;
