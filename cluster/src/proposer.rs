@@ -48,7 +48,7 @@ impl Default for Pace {
             quiet: 400,
             interval: Duration::from_micros(1000),
             crowd: 4,
-            soon: Duration::from_millis(2),
+            soon: Duration::from_millis(6),
             lazy: Duration::from_millis(20),
             resend: Duration::from_millis(500),
         }
@@ -483,12 +483,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_wanted_soon_looks_for_company_for_two_milliseconds() {
+    fn a_command_wanted_soon_looks_for_company_for_six_milliseconds() {
         let (proposer, clock) = booted();
         proposer.tell(Command::Tick, Urgency::Lazy);
         proposer.tell(Command::Tick, Urgency::Soon);
-        assert!(sent(&proposer, clock.turn(1999)).is_none());
-        assert_eq!(sent(&proposer, clock.turn(1)).expect("2 ms").batch.commands.len(), 2);
+        assert!(sent(&proposer, clock.turn(5999)).is_none());
+        assert_eq!(sent(&proposer, clock.turn(1)).expect("6 ms").batch.commands.len(), 2);
         let (proposer, clock) = booted();
         proposer.tell(Command::Tick, Urgency::Soon);
         proposer.tell(Command::Tick, Urgency::Urgent);
