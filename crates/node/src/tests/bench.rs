@@ -174,5 +174,8 @@ fn with_body(head: String, body: &str) -> String {
     format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.2\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\n\
-                   m=audio 40000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+/// What a telephone offers.
+const SDP: &str = "v=0\r\no=- 3972817263 3972817263 IN IP4 127.0.0.2\r\ns=call\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\n\
+                   m=audio 40000 RTP/AVP 8 0 18 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+                   a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\na=rtpmap:101 telephone-event/8000\r\n\
+                   a=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";

@@ -2,6 +2,7 @@
 
 mod bench;
 mod failure;
+mod size;
 mod switch;
 
 pub(crate) use bench::{Bench, Peer};
