@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use tests::manifest::{self, Manifest};
 use tests::ratchet;
@@ -129,6 +130,21 @@ fn every_member_has_a_layer_and_every_layer_its_members() {
 fn the_product_is_what_a_plain_build_builds() {
     let root = fs::read_to_string(source::root().join("Cargo.toml")).expect("the root manifest");
     assert!(root.contains("default-members = [\"crates/banyan\"]"));
+}
+
+/// Tests are built with all crates at once, where features unify; users build the product alone.
+#[test]
+fn no_feature_of_a_test_crate_reaches_the_product() {
+    let tree = |package: &str| {
+        let cargo = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--edges", "features,normal,build", "--package", package])
+            .current_dir(source::root())
+            .output();
+        String::from_utf8(cargo.expect("cargo runs").stdout).expect("names of crates are text")
+    };
+    let tests_time = "tokio feature \"test-util\"";
+    assert!(tree("simulation").contains(tests_time), "the sign that this looks for");
+    assert!(!tree("banyan").contains(tests_time));
 }
 
 #[test]

@@ -5,6 +5,6 @@ use crate::suite;
 
 /// Builds the node and hands the rest of the line to `banyan demo`.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
-    suite::build()?;
+    suite::product()?;
     Run::new(shell::banyan()).args(["demo"]).args(arguments).speaks_for_itself().run()
 }
