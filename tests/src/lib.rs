@@ -4,6 +4,7 @@
 //!   [`http`] (its API), [`resources`] (what it is told)
 //!   and [`record`] (what its call detail records say);
 //! - [`trio`]: three of them as one cluster, and [`orders`] that an operator gives it;
+//! - [`small_disk`]: a node whose disk can be filled;
 //! - [`netns`]: hosts of their own on one bridge, three nodes on them, and what the bridge sees;
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
@@ -24,6 +25,7 @@ pub mod ratchet;
 pub mod record;
 pub mod resources;
 pub mod sipp;
+pub mod small_disk;
 pub mod source;
 pub mod tone;
 pub mod torture;

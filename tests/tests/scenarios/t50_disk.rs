@@ -1,22 +1,21 @@
 //! The disk: full, torn, damaged. One clear sentence and a non-zero exit, or readiness off while calls go on.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use machine::Rng;
-use tests::node::{Node, binary};
+use tests::node::Node;
 use tests::record::Record;
 use tests::resources::{FAR_NUMBER, callee, caller, office_and_carrier};
 use tests::sipp::{Sipp, Transport};
+use tests::small_disk;
 use tests::wait;
 
 #[test]
 fn t50_a_disk_that_is_full_at_the_start_is_one_sentence_and_exit_1() {
     let mut node = Node::new();
-    start_on_small_disk(&mut node, "64k");
+    small_disk::start(&mut node, "64k");
     let status = node.wait_end(Duration::from_secs(30));
     let log = node.log();
     assert_eq!(status.and_then(|status| status.code()), Some(1), "{log}");
@@ -27,11 +26,11 @@ fn t50_a_disk_that_is_full_at_the_start_is_one_sentence_and_exit_1() {
 #[test]
 fn t50_a_disk_that_fills_up_ends_readiness_or_the_process_but_no_promise() {
     let mut node = Node::new();
-    start_on_small_disk(&mut node, "400m");
+    small_disk::start(&mut node, "400m");
     node.wait_ready();
     node.apply(&office_and_carrier(&node, Transport::Udp, 1_000));
     load(&node, "before", 50, 100);
-    fill(&node);
+    small_disk::fill(&node);
     // Segments are allocated ahead, so it takes some load until the disk is missed.
     let mut noticed = false;
     for round in 0..40 {
@@ -144,31 +143,4 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     entries
         .flat_map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { vec![entry.path()] })
         .collect()
-}
-
-/// Starts the node in a mount namespace of its own whose data directory is a file system of this size.
-fn start_on_small_disk(node: &mut Node, size: &str) {
-    let data = node.data_dir();
-    fs::create_dir_all(&data).expect("the data directory");
-    let config = data.with_file_name("node.toml");
-    let script = format!(
-        "mount -t tmpfs -o size={size} none {} && exec {} server --config {}",
-        data.display(),
-        binary().display(),
-        config.display()
-    );
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    node.spawn_command(command.args(["--mount", "--propagation", "private", "sh", "-c", &script]));
-}
-
-/// Fills the file system that only the node sees, through the kernel's view of the process.
-fn fill(node: &Node) {
-    let id = node.process().map_or(0, tests::process::Process::id);
-    let path = format!("/proc/{id}/root{}/filler", node.data_dir().display());
-    let mut filler = File::create(path).expect("the node's file system can be seen");
-    let block = [1_u8; 65_536];
-    while filler.write_all(&block).is_ok() {}
 }
