@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use call::CallId;
+use call::{CallId, Incarnation};
+use cluster::State;
 
 use super::{Invariant, View};
 
@@ -10,11 +11,30 @@ use super::{Invariant, View};
 #[derive(Debug, Default)]
 pub struct OneCdrPerCall {
     admitted: BTreeSet<CallId>,
+    /// The newest of them, by the incarnation that admitted them.
+    newest: BTreeMap<Incarnation, CallId>,
     by_number: BTreeMap<u64, CallId>,
     by_call: BTreeMap<CallId, u64>,
 }
 
 impl OneCdrPerCall {
+    /// Calls are named in the order in which an incarnation takes them.
+    fn admit(&mut self, state: &State) {
+        let mut newest = None;
+        for call in state.calls().map(|record| record.id) {
+            let incarnation = call.incarnation();
+            let known = match newest {
+                Some((of, known)) if of == incarnation => known,
+                _ => self.newest.get(&incarnation).copied(),
+            };
+            if known.is_none_or(|known| known < call) {
+                self.admitted.insert(call);
+                self.newest.insert(incarnation, call);
+            }
+            newest = Some((incarnation, known.max(Some(call))));
+        }
+    }
+
     fn made(&mut self, number: u64, call: CallId) -> Option<String> {
         let known = *self.by_number.entry(number).or_insert(call);
         if known != call {
@@ -33,7 +53,7 @@ impl Invariant for OneCdrPerCall {
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         view.moved.iter().find_map(|node| {
             node.cluster().read(|state| {
-                self.admitted.extend(state.calls().map(|record| record.id));
+                self.admit(state);
                 let twice = state.cdrs().find_map(|(number, cdr)| self.made(number, cdr.id));
                 let early = || {
                     let early = state.cdrs().find(|(_, cdr)| state.call(cdr.id).is_some());

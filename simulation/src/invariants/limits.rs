@@ -5,49 +5,87 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use call::CallId;
 use cluster::State;
-use trunk::Scope;
+use trunk::{Scope, Side};
 
 use super::{Invariant, View};
 
 /// I-1 and I-6, as each node's own copy of the state has it.
 #[derive(Debug, Default)]
 pub struct Limits {
-    /// What each node's copy had at the last look: of each scope its limit and the calls that count.
+    /// What each node's copy had at the last look: of each scope its limit, and the calls beyond it.
     last: BTreeMap<u64, BTreeMap<Scope, Counted>>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counted {
     limit: Option<u32>,
-    calls: BTreeMap<CallId, u32>,
+    /// The calls that count, where there are more than the limit.
+    calls: BTreeSet<CallId>,
+    /// The slots that they hold.
+    used: u32,
 }
 
 impl Counted {
-    fn used(&self) -> u32 {
-        self.calls.values().sum()
-    }
-
     /// Whether calls beyond the limit may stand, because they came before it.
     fn may_follow(&self, before: Option<&Counted>) -> bool {
-        let Some(limit) = self.limit.filter(|limit| self.used() > *limit) else { return true };
+        let Some(limit) = self.limit.filter(|limit| self.used > *limit) else { return true };
         let Some(before) = before else { return false };
-        let known: BTreeSet<&CallId> = before.calls.keys().collect();
         // Where the limit was another at the last look, what came since may have come before the change.
-        before.limit != Some(limit) || self.calls.keys().all(|call| known.contains(call))
+        before.limit != Some(limit) || self.calls.is_subset(&before.calls)
     }
 }
 
-/// Counted here from the slots themselves: the state's own sums may be what is wrong.
-fn count(state: &State) -> BTreeMap<Scope, Counted> {
-    let mut counted: BTreeMap<Scope, Counted> = BTreeMap::new();
-    for (scope, call, _) in state.slots() {
-        if state.call(call).is_none_or(|record| !record.admit.emergency) {
-            let limit = state.resources().concurrent(scope);
-            let of = counted.entry(scope.clone()).or_insert_with(|| Counted { limit, ..Counted::default() });
-            *of.calls.entry(call).or_default() += 1;
-        }
+/// Counts a scope's slots. They are looked at themselves, since the state's own sums may be what is wrong; one by
+/// one only where there may be too many.
+fn count(state: &State, scope: &Scope, held: &[(CallId, Side)]) -> Counted {
+    let limit = state.resources().concurrent(scope);
+    if limit.is_none_or(|limit| held.len() <= limit as usize) {
+        return Counted { limit, ..Counted::default() };
     }
-    counted
+    let counts = |call: CallId| state.call(call).is_none_or(|record| !record.admit.emergency);
+    let counted = held.iter().filter(|(call, _)| counts(*call));
+    let used = counted.clone().count() as u32;
+    let over = limit.is_some_and(|limit| used > limit);
+    let calls = if over { counted.map(|(call, _)| *call).collect() } else { BTreeSet::new() };
+    Counted { limit, calls, used }
+}
+
+/// The slots of each scope, one scope after the other.
+fn by_scope(state: &State, mut each: impl FnMut(&Scope, &[(CallId, Side)])) {
+    let (mut of, mut held) = (None, Vec::new());
+    for (scope, call, side) in state.slots() {
+        if let Some(before) = of.filter(|before: &&Scope| !std::ptr::eq(*before, scope)) {
+            each(before, &held);
+            held.clear();
+        }
+        of = Some(scope);
+        held.push((call, side));
+    }
+    if let Some(last) = of {
+        each(last, &held);
+    }
+}
+
+impl Limits {
+    fn look_at(&mut self, node: u64, state: &State) -> Option<String> {
+        // A copy that begins late, from a snapshot, can't say what came first; others can.
+        let is_new = !self.last.contains_key(&node);
+        let last = self.last.entry(node).or_default();
+        let mut found = None;
+        by_scope(state, |scope, held| {
+            let now = count(state, scope, held);
+            let before = last.get_mut(scope);
+            if found.is_none() && !is_new && !now.may_follow(before.as_deref()) {
+                found =
+                    Some(format!("on node {node}, {} carries {} of {:?}", scope.name(), now.used, now.limit));
+            }
+            match before {
+                Some(before) => *before = now,
+                None => drop(last.insert(scope.clone(), now)),
+            }
+        });
+        found
+    }
 }
 
 impl Invariant for Limits {
@@ -57,16 +95,8 @@ impl Invariant for Limits {
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         view.moved.iter().find_map(|node| {
-            let (id, now) = (node.cluster().node().0, node.cluster().read(count));
-            // A copy that begins late, from a snapshot, can't say what came first; others can.
-            let before = self.last.get(&id);
-            let over =
-                now.iter().find(|(scope, of)| before.is_some_and(|before| !of.may_follow(before.get(scope))));
-            let found = over.map(|(scope, of)| {
-                format!("on node {id}, {} carries {} of {:?}", scope.name(), of.used(), of.limit)
-            });
-            self.last.insert(id, now);
-            found
+            let cluster = node.cluster();
+            cluster.read(|state| self.look_at(cluster.node().0, state))
         })
     }
 }
@@ -76,8 +106,8 @@ mod tests {
     use super::*;
 
     fn counted(limit: u32, calls: &[u64]) -> Counted {
-        let calls = calls.iter().map(|call| (CallId(*call), 1)).collect();
-        Counted { limit: Some(limit), calls }
+        let calls: BTreeSet<CallId> = calls.iter().map(|call| CallId(*call)).collect();
+        Counted { limit: Some(limit), used: calls.len() as u32, calls }
     }
 
     #[test]

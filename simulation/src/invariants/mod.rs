@@ -214,7 +214,7 @@ impl Oracle {
 pub fn all(homes: Vec<IpAddr>, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(Limits::default()),
-        Box::new(Slots),
+        Box::new(Slots::default()),
         Box::new(NoFalseRefusal::new(effects.clone())),
         Box::new(OneSpeaker::new(homes.clone())),
         Box::new(MuteMinority::new(homes, detect / 2, effects.clone())),

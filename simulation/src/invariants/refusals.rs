@@ -25,8 +25,10 @@ pub struct NoFalseRefusal {
 
 fn is_full(state: &State) -> bool {
     let trunk = Scope::Trunk(trunk_name());
-    let scopes = state.slots().map(|(scope, ..)| scope).chain([&trunk]);
-    scopes.into_iter().any(|scope| {
+    let mut scopes: Vec<&Scope> = state.slots().map(|(scope, ..)| scope).collect();
+    // Slots come scope by scope.
+    scopes.dedup_by(|a, b| std::ptr::eq(*a, *b));
+    scopes.into_iter().chain([&trunk]).any(|scope| {
         let limit = state.resources().concurrent(scope);
         limit.is_some_and(|limit| state.usage(scope).concurrent >= limit)
     })

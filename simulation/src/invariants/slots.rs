@@ -2,14 +2,26 @@
 //! all calls have ended, no slot is left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cluster::State;
+use machine::Instant;
 
 use super::{Invariant, View};
 
-/// I-3, I-4 and I-5, as each node's own copy has it.
+/// I-3, I-4 and I-5, as each node's own copy has it: sums at every look, slot by slot once a second.
 #[derive(Debug, Default)]
-pub struct Slots;
+pub struct Slots {
+    /// When each node's copy was last looked at slot by slot.
+    last: BTreeMap<u64, Instant>,
+}
+
+/// Live calls hold all slots, and no more than there are.
+fn sums_differ(state: &State) -> Option<String> {
+    let held = state.slots().count();
+    let named: usize = state.calls().map(|record| record.slots.len()).sum();
+    (held != named).then(|| format!("{held} slots are held, and live calls name {named}"))
+}
 
 fn wrong(state: &State) -> Option<String> {
     let mut held: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
@@ -40,13 +52,19 @@ impl Invariant for Slots {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        let on = |node: u64, found: String| format!("on node {node}, {found}");
-        view.moved
-            .iter()
-            .find_map(|node| node.cluster().read(wrong).map(|found| on(node.cluster().node().0, found)))
+        view.moved.iter().find_map(|node| {
+            let id = node.cluster().node().0;
+            let known = self.last.get(&id).is_some_and(|last| view.at.since(*last) < EACH);
+            if !known {
+                self.last.insert(id, view.at);
+            }
+            let found = node.cluster().read(|state| if known { sums_differ(state) } else { wrong(state) });
+            found.map(|found| format!("on node {id}, {found}"))
+        })
     }
 
     fn end(&mut self, view: &View<'_>) -> Option<String> {
+        self.last.clear();
         self.look(view).or_else(|| {
             view.moved.iter().find_map(|node| {
                 let left = node.cluster().read(|state| state.slots().count());
@@ -55,3 +73,5 @@ impl Invariant for Slots {
         })
     }
 }
+
+const EACH: Duration = Duration::from_secs(1);
