@@ -193,6 +193,8 @@ impl Cluster {
         let Recalled { log, place, proposer, projection, replica } =
             recall(&config, &seams, sink, &mut chance).await?;
         let nonce = chance.next_u64();
+        // Nobody else looks after a full disk yet, and what waits for it would wait for ever.
+        let _retries = Retries::begin(&log, &seams);
         let raft = Raft::start(Beginning {
             node: config.node,
             peers: config.peers,
@@ -561,6 +563,28 @@ fn begin(outbox: Outbox, vigil: &Arc<Vigil>, frames: Arc<dyn FrameSink>) -> Vec<
     }
     tasks.push(spawn.spawn("leader", Box::pin(outbox.follow())));
     tasks
+}
+
+/// Tries a full disk again for as long as it is kept.
+struct Retries(Box<dyn Task>);
+
+impl Retries {
+    fn begin(log: &Log, seams: &Seams) -> Retries {
+        let (log, spawn, clock) = (log.clone(), seams.spawn.clone(), seams.clock.clone());
+        let retries = async move {
+            loop {
+                spawn.sleep_until(clock.now() + UPKEEP).await;
+                log.retry();
+            }
+        };
+        Retries(seams.spawn.spawn("retries", Box::pin(retries)))
+    }
+}
+
+impl Drop for Retries {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What is done now and then: CDRs are written, a full disk is tried again, snapshots are asked for.

@@ -86,6 +86,26 @@ fn a_full_disk_stops_commits_until_there_is_room_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_node_that_starts_on_a_full_disk_joins_in_when_there_is_room() {
+    // Found by banyan-sim, seed 317: what the full disk had refused was not tried again before the boot was over.
+    virtually(|| async {
+        let world = World::new(MemDisk::default(), 4);
+        world.open(config()).await.close().await;
+        let world = World::new(world.crash(&mut machine::Rng::from_u64(3)), 5);
+        world.disk.set_full(true);
+        let make_room = async {
+            pause(3_000).await;
+            let refused = world.disk.counts().refused;
+            world.disk.set_full(false);
+            refused
+        };
+        let (again, refused) = tokio::join!(world.open(config()), make_room);
+        assert!(refused > 0, "the start met the full disk");
+        assert_eq!(again.booted().incarnation.0, 2);
+    });
+}
+
+#[test]
 fn a_snapshot_shortens_the_log_and_both_ways_of_recovery_agree() {
     virtually(|| async {
         let world = World::new(MemDisk::default(), 6);
