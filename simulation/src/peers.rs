@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use machine::{Instant, Rng};
 use peer::{
-    Agent, CallRef, Destination, Endpoint, Event, Flow, Local, Mix, NoMedia, Outcome, Output, Side, Transport,
+    Agent, CallRef, Destination, Endpoint, Event, Flow, Local, MediaPorts, Mix, NoMedia, Outcome, Output,
+    Side, Transport,
 };
 
 use crate::letter::{PREFIX, number_in};
-use crate::plan::{Placed, home, sip_of};
+use crate::plan::{Placed, sip_of};
+use crate::talk::{Air, Mouths};
 
 /// One end of a call.
 #[derive(Clone, Debug)]
@@ -104,7 +106,7 @@ pub enum Wish {
 }
 
 /// What peers share: their account, and what is asked of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Society {
     /// The calls.
     pub stories: RefCell<Stories>,
@@ -112,6 +114,23 @@ pub struct Society {
     pub wish: Cell<Wish>,
     /// The calls that talk, by the account of each peer.
     talking: RefCell<BTreeMap<SocketAddr, BTreeSet<u32>>>,
+    /// Where they speak, if they do.
+    pub air: Option<Air>,
+}
+
+impl Society {
+    /// Peers of which nobody has called yet, and where they speak.
+    pub fn new(air: Option<Air>) -> Society {
+        Society { air, ..Society::default() }
+    }
+
+    /// The calls both ends of which talk, by their own account.
+    pub fn both_talk(&self) -> BTreeSet<u32> {
+        let talking = self.talking.borrow();
+        let mut ends: BTreeMap<u32, usize> = BTreeMap::new();
+        talking.values().flatten().for_each(|number| *ends.entry(*number).or_default() += 1);
+        ends.into_iter().filter(|(_, ends)| *ends > 1).map(|(number, _)| number).collect()
+    }
 }
 
 /// A peer's address and its ways.
@@ -130,7 +149,12 @@ pub struct Peer {
 pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
     let Peer { at: address, mix, rng, calls } = peer;
     let local = Local::new(Transport::Udp, address, 1, true);
-    let agent = Agent::new(local, mix, rng, Box::new(NoMedia(address)));
+    let (mut mouths, ports) = society.air.clone().map(|air| Mouths::new(air, address.ip())).unzip();
+    let ports: Box<dyn MediaPorts> = match ports {
+        Some(ports) => Box::new(ports),
+        None => Box::new(NoMedia(address)),
+    };
+    let agent = Agent::new(local, mix, rng, ports);
     let mut endpoints =
         [Endpoint::open(world, Transport::Udp, address, agent).expect("peers have addresses of their own")];
     let mut numbers = Vec::new();
@@ -139,12 +163,19 @@ pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
     while society.wish.get() != Wish::Leave {
         let now = world.clock.now();
         let next = todo.peek().map_or(now + SLICE, |call| call.at.min(now + SLICE));
+        let next = mouths.as_ref().and_then(Mouths::next).map_or(next, |speaks| speaks.min(next));
         let mut heard = Vec::new();
         let mut sink = |at: Instant, output: Output| heard.push((at, output));
         peer::drive(world, &mut endpoints, next, &mut sink).await.expect("sockets of peers never fail");
         let (now, [endpoint]) = (world.clock.now(), &mut endpoints);
         for (at, output) in heard {
+            if let Some(mouths) = &mut mouths {
+                speak(mouths, endpoint.agent(), &numbers, &output);
+            }
             note(society, address, endpoint.agent(), &numbers, at, output);
+        }
+        if let Some(mouths) = &mut mouths {
+            mouths.speak(now);
         }
         while let Some(call) = todo.next_if(|call| call.at <= now) {
             let made = endpoint.agent().place(now, call.at, destination(&call));
@@ -161,6 +192,19 @@ pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
         let talking = talking.into_iter().filter_map(|call| number_of(endpoint.agent(), call, &numbers));
         let talking: BTreeSet<u32> = talking.collect();
         society.talking.borrow_mut().insert(address, talking);
+    }
+}
+
+/// An end begins to speak, or ends.
+fn speak(mouths: &mut Mouths, agent: &Agent, numbers: &[u32], output: &Output) {
+    match *output {
+        Output::StartMedia { call, remote, payload } => {
+            if let Some(number) = number_of(agent, call, numbers) {
+                mouths.start(call, number, remote, payload);
+            }
+        }
+        Output::StopMedia { call, ended } => mouths.stop(call, ended),
+        _ => {}
     }
 }
 
@@ -205,10 +249,10 @@ fn grant(wish: Wish, agent: &mut Agent, society: &Society, (me, placed): (Socket
 }
 
 fn destination(call: &Placed) -> Destination {
-    let (home, number) = (home(call.home), call.number);
+    let (to, number) = (sip_of(call.to), call.number);
     Destination {
-        flow: Flow::Datagram(sip_of(home)),
-        uri: format!("sip:{PREFIX}{number:07}@{}", sip_of(home)),
+        flow: Flow::Datagram(to),
+        uri: format!("sip:{PREFIX}{number:07}@{to}"),
         user: "+31201234567".into(),
     }
 }

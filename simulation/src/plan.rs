@@ -10,6 +10,7 @@ use peer::Mix;
 use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
 use crate::fault::{self, Fault, Kind};
+use crate::variety::Variety;
 
 /// What a run sets out to do.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Plan {
     pub calls: Vec<Placed>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// What sort of world it is.
+    pub variety: Variety,
 }
 
 /// A call to be placed.
@@ -39,8 +42,8 @@ pub struct Placed {
     pub at: Instant,
     /// By which caller.
     pub caller: usize,
-    /// To which home.
-    pub home: u8,
+    /// To which address.
+    pub to: IpAddr,
     /// Its number.
     pub number: u32,
     /// Whether it is one of a load that nobody planned for.
@@ -71,10 +74,12 @@ impl Plan {
         let callers: Vec<Mix> = (0..=rng.below(3)).map(|_| mix(&mut rng, glare)).collect();
         let callees: Vec<Mix> = (0..=rng.below(2)).map(|_| mix(&mut rng, glare)).collect();
         let limit = if rng.below(3) == 0 { 2 + rng.below(8) as u32 } else { 1_000 };
-        let mut planned =
-            Plan { seed, nodes, homes, callers, callees, limit, calls: Vec::new(), faults: Vec::new() };
+        let variety = Variety::of(seed);
+        let (calls, faults) = (Vec::new(), Vec::new());
+        let mut planned = Plan { seed, nodes, homes, callers, callees, limit, calls, faults, variety };
         planned.faults = fault::draw(&mut rng, &planned);
         planned.place(&mut rng);
+        planned.homes = variety.floating(homes);
         if let Some(only) = &cut.faults {
             let mut place = 0..;
             planned.faults.retain(|_| place.next().is_some_and(|place| only.contains(&place)));
@@ -101,12 +106,13 @@ impl Plan {
             limit: 10_000,
             calls: Vec::new(),
             faults: Vec::new(),
+            variety: Variety::plain(),
         };
         let count = u64::from(rate) * lasting.as_secs();
         for number in 0..count {
             let at = FIRST + Duration::from_nanos(1_000_000_000 / u64::from(rate) * number);
-            let (number, home) = (number as u32, (number % 3) as u8);
-            planned.calls.push(Placed { at, caller: 0, home, number, extra: false });
+            let (number, to) = (number as u32, home((number % 3) as u8));
+            planned.calls.push(Placed { at, caller: 0, to, number, extra: false });
         }
         planned
     }
@@ -126,10 +132,12 @@ impl Plan {
             times.extend((0..calls.min(OVERLOAD_MAX)).map(|n| (fault.from + span / calls * n, true)));
         }
         times.sort_unstable();
+        let mut choice = Rng::from_u64(self.seed ^ CALLED);
         for (number, (at, extra)) in (0..).zip(times) {
             let caller = rng.below(self.callers.len() as u64) as usize;
             let home = rng.below(u64::from(self.homes)) as u8;
-            self.calls.push(Placed { at, caller, home, number, extra });
+            let to = self.variety.called(&mut choice, home, self.nodes);
+            self.calls.push(Placed { at, caller, to, number, extra });
         }
     }
 
@@ -138,9 +146,11 @@ impl Plan {
         let mut pbx = Trunk::new(trunk_name());
         pbx.settings.access.networks = vec!["10.0.1.0/24".parse().expect("a network")];
         pbx.settings.limits.concurrent = Some(limit.unwrap_or(self.limit));
+        pbx.settings.media = self.variety.trunk_media();
         let carrier = |place: usize| {
             let mut carrier = Gateway::new(Name::new(&format!("carrier{place}")).expect("a name"));
             carrier.targets = vec![SipTarget::parse(&format!("sip:{}", callee(place))).expect("a target")];
+            carrier.settings.media = self.variety.gateway_media();
             Resource::Gateway(Box::new(carrier))
         };
         let carriers = (0..self.callees.len()).map(carrier);
@@ -199,6 +209,14 @@ pub fn node(id: u64) -> IpAddr {
     host(0, id as u8)
 }
 
+/// Whose own address this is.
+pub fn node_at(ip: IpAddr) -> Option<u64> {
+    match ip {
+        IpAddr::V4(ip) if ip.octets()[2] == 0 => Some(u64::from(ip.octets()[3])),
+        _ => None,
+    }
+}
+
 /// Where a caller is, by its place.
 pub fn caller(place: usize) -> SocketAddr {
     SocketAddr::new(host(1, place as u8 + 1), 5060)
@@ -221,6 +239,8 @@ pub fn is_callee(ip: IpAddr) -> bool {
 
 /// Keeps what is drawn for the plan apart from what is drawn for the world.
 const SALT: u64 = 0x5EED_0F91_A75C_0DE5;
+/// Keeps apart which address each call goes to.
+const CALLED: u64 = 0x0DD5_0C4A_11ED_0A7E;
 const OVERLOAD_MAX: u32 = 120;
 
 #[cfg(test)]

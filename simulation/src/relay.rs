@@ -12,12 +12,12 @@ use media::{Component, RelaySession, Verdict};
 
 use crate::life::Life;
 use crate::network::Wire;
-use crate::time::VirtualClock;
+use crate::time::NodeClock;
 
 /// A relay whose packets travel on the simulated wire.
 pub struct MemoryRelay {
     wire: Arc<Wire>,
-    clock: Arc<VirtualClock>,
+    clock: Arc<NodeClock>,
     sessions: Arc<Mutex<Sessions>>,
     life: Arc<Life>,
 }
@@ -46,8 +46,8 @@ fn ports(entry: &RelayEntry) -> [(RelaySide, Component, SocketAddr); 4] {
 }
 
 impl MemoryRelay {
-    /// A relay on this wire.
-    pub fn new(wire: Arc<Wire>, clock: Arc<VirtualClock>, life: Arc<Life>) -> MemoryRelay {
+    /// A relay on this wire, by the clock of its node: the end of a lease is told in that node's time.
+    pub fn new(wire: Arc<Wire>, clock: Arc<NodeClock>, life: Arc<Life>) -> MemoryRelay {
         MemoryRelay { wire, clock, sessions: Arc::default(), life }
     }
 

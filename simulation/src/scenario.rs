@@ -14,11 +14,12 @@ use trunk::settings::PortRange;
 
 use crate::fault::{Kind, Site, perform};
 use crate::healing::ails;
-use crate::invariants::{Oracle, View, Violation, all, judge};
+use crate::invariants::{Oracle, View, Violation, all, judge, talk};
 use crate::letter::Letter;
 use crate::members::Members;
 use crate::peers::{Peer, Society, Wish, live};
 use crate::plan::{self, Plan};
+use crate::variety::Homes;
 use crate::ways::Ways;
 use crate::world::{DETECT, World};
 
@@ -115,8 +116,7 @@ fn config(plan: &Plan, id: u64) -> NodeConfig {
 }
 
 fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
-    let homes = (0..plan.homes).map(plan::home).collect();
-    let oracle = Arc::new(Oracle::new(all(homes, DETECT, &world.effects)));
+    let oracle = Arc::new(Oracle::new(all(plan, DETECT, &world.effects)));
     let (watch, ways) = (oracle.clone(), Mutex::new(Ways::new(world.effects.clone())));
     world.wire.watch(Arc::new(move |at, life, from, to, bytes| {
         watch.sent(at, life, from, to, bytes);
@@ -148,7 +148,7 @@ async fn play(plan: &Plan, lines: bool) -> Run {
     let mut members = Members::found(&mut world, configs).await.expect("nodes start on empty disks");
     let first = members.alive().into_iter().next().expect("all are up");
     first.cluster().put(plan.resources(None)).await.expect("it was not fenced off").expect("good resources");
-    let society = Society::default();
+    let society = Society::new(plan.variety.media.then(|| world.air()));
     let peers = self::society(plan, &mut world);
     let seams = world.peers();
     let lives = futures::future::join_all(peers.into_iter().map(|peer| live(&seams, peer, &society)));
@@ -158,8 +158,11 @@ async fn play(plan: &Plan, lines: bool) -> Run {
     let story = tell(&mut site, &society, &mut figures);
     tokio::join!(biased; lives, story);
     let nodes = members.alive();
+    if let Some(air) = &society.air {
+        talk::judge(&oracle, clock.now(), air, &effects, plan);
+    }
     let stories = society.stories.into_inner();
-    judge(&oracle, clock.now(), &stories, &effects, &plan.faults);
+    judge(&oracle, clock.now(), &stories, &effects, plan);
     let up = members.up();
     let violations =
         oracle.end(&View { at: clock.now(), nodes: &nodes, moved: &nodes, up: &up, links: &world.links });
@@ -186,6 +189,13 @@ async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
     figures.survived = live.max().unwrap_or_default();
     if let Err(ails) = healed {
         site.oracle.found(clock.now(), HEALS, ails);
+    }
+    if site.plan.variety.homes != Homes::Floating {
+        site.pass(plan::CALM + SETTLE).await;
+    }
+    if let Some(air) = &society.air {
+        site.pass(clock.now() + TALK).await;
+        talk::all_hear(site.oracle, clock.now(), air, society, &site.world.effects, site.plan);
     }
     for (wish, wait) in
         [(Wish::CallersProbe, PROBE), (Wish::CalleesProbe, PROBE), (Wish::CallersHangUp, PROBE)]
@@ -233,6 +243,10 @@ const HEALS: &str = "liveness: all is well 30 s after faults have stopped";
 const HEAL_MAX: Duration = Duration::from_secs(30);
 /// A refusal that nobody acknowledges is repeated for 64·T1, and CDRs are written after it.
 const LINGER_MAX: Duration = Duration::from_secs(45);
+/// How long ends speak before it is asked whether they hear each other.
+const TALK: Duration = Duration::from_millis(2_500);
+/// How long peers of adopted calls take to hear where they live now.
+const SETTLE: Duration = Duration::from_millis(5_500);
 const STEP: Duration = Duration::from_millis(100);
 /// How long a question through both legs, or a BYE, may take.
 const PROBE: Duration = Duration::from_secs(2);

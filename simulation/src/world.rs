@@ -16,6 +16,7 @@ use crate::frames::Links;
 use crate::life::Life;
 use crate::network::{Latency, MemoryNetwork, Wire};
 use crate::relay::MemoryRelay;
+use crate::talk::Air;
 use crate::time::{NodeClock, VirtualClock, VirtualSpawn};
 use crate::trace::Trace;
 
@@ -89,7 +90,7 @@ impl World {
             spawn: Arc::new(spawn),
             network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: life.clone() }),
             disk: Arc::new(disk.clone()),
-            relay: Arc::new(MemoryRelay::new(self.wire.clone(), self.clock.clone(), life.clone())),
+            relay: Arc::new(MemoryRelay::new(self.wire.clone(), clock.clone(), life.clone())),
             resolve: Arc::new(Literals),
             frames,
             // Every node of this world can bind every address.
@@ -117,6 +118,11 @@ impl World {
             }),
             network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: self.peers.clone() }),
         }
+    }
+
+    /// The air in which callers and callees speak.
+    pub fn air(&self) -> Air {
+        Air::new(self.wire.clone(), self.clock.clone(), self.peers.clone())
     }
 
     /// A generator of its own for a part of the world.

@@ -22,6 +22,19 @@ struct Done {
     limited: BTreeSet<u32>,
     /// When no node could hear a majority: from, until.
     no_quorum: Vec<(Instant, Instant)>,
+    /// When a node took no calls: from, until.
+    idle: BTreeMap<u64, Vec<(Instant, Instant)>>,
+    /// Calls whose home was lost, and who belong to another.
+    adopted: BTreeMap<u32, Adoption>,
+}
+
+/// A call belongs to another home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// Since when, the last time.
+    pub at: Instant,
+    /// Whether it was answered before.
+    pub answered: bool,
 }
 
 impl Effects {
@@ -61,16 +74,45 @@ impl Effects {
 
     /// No node can hear a majority now.
     pub fn no_quorum(&self, at: Instant) {
-        let times = &mut self.lock().no_quorum;
-        match times.last_mut() {
-            Some((_, until)) if at.since(*until) < GAP => *until = at,
-            _ => times.push((at, at)),
-        }
+        extend(&mut self.lock().no_quorum, at);
+    }
+
+    /// A node takes no calls now: it is down, stands still, is drained, or has no lease.
+    pub fn takes_none(&self, node: u64, at: Instant) {
+        extend(self.lock().idle.entry(node).or_default(), at);
+    }
+
+    /// Whether at some time between these a node took no calls, or had just begun to.
+    pub fn took_none(&self, node: u64, from: Instant, until: Instant) -> bool {
+        let done = self.lock();
+        done.idle.get(&node).is_some_and(|times| overlaps(times, from, until))
+    }
+
+    /// Whether at some time between these any node took no calls, or had just begun to.
+    pub fn any_took_none(&self, from: Instant, until: Instant) -> bool {
+        self.lock().idle.values().any(|times| overlaps(times, from, until))
+    }
+
+    /// Whether any call was adopted.
+    pub fn any_adopted(&self) -> bool {
+        !self.lock().adopted.is_empty()
+    }
+
+    /// A call belongs to another home now. One that rang at the first time was never whole again.
+    pub fn adopt(&self, number: u32, adoption: Adoption) {
+        let mut done = self.lock();
+        let answered = done.adopted.get(&number).is_none_or(|before| before.answered) && adoption.answered;
+        done.adopted.insert(number, Adoption { answered, ..adoption });
+    }
+
+    /// The last adoption of a call.
+    pub fn adoption(&self, number: u32) -> Option<Adoption> {
+        self.lock().adopted.get(&number).copied()
     }
 
     /// Whether at some time between these no node could hear a majority, or had just begun to.
     pub fn lacked_quorum(&self, from: Instant, until: Instant) -> bool {
-        self.lock().no_quorum.iter().any(|(lost, found)| *lost <= until && from <= *found + GAP)
+        overlaps(&self.lock().no_quorum, from, until)
     }
 
     /// How often each kind took effect.
@@ -81,6 +123,17 @@ impl Effects {
     fn lock(&self) -> MutexGuard<'_, Done> {
         self.0.lock().expect("no holder of this lock panics")
     }
+}
+
+fn extend(times: &mut Vec<(Instant, Instant)>, at: Instant) {
+    match times.last_mut() {
+        Some((_, until)) if at.since(*until) < GAP => *until = at,
+        _ => times.push((at, at)),
+    }
+}
+
+fn overlaps(times: &[(Instant, Instant)], from: Instant, until: Instant) -> bool {
+    times.iter().any(|(lost, found)| *lost <= until && from <= *found + GAP)
 }
 
 /// An election, and the first lease after it.

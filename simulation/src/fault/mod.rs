@@ -8,7 +8,7 @@ use std::fmt;
 
 use machine::Instant;
 
-pub use effects::Effects;
+pub use effects::{Adoption, Effects};
 pub use schedule::draw;
 pub use works::{Site, perform};
 

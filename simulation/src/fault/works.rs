@@ -533,7 +533,8 @@ impl<'a> Site<'a> {
 /// Who holds the first home, as a node knows.
 fn holder(node: &NodeHandle) -> Option<u64> {
     node.cluster().read(|state| {
-        let held = state.homes().find_map(|(_, home)| home.floating().and(home.holder));
+        let floating = state.homes().find_map(|(_, home)| home.floating().and(home.holder));
+        let held = floating.or_else(|| state.homes().find_map(|(_, home)| home.holder));
         held.map(|node| node.0)
     })
 }

@@ -46,7 +46,7 @@ impl NothingEarly {
     }
 
     /// What the letter promises, if it does.
-    fn promise(&mut self, letter: &Letter<'_>, to_callee: bool, harmed: bool) -> Option<&'static str> {
+    fn promise(&mut self, letter: &Letter<'_>, to_callee: bool, late: bool) -> Option<&'static str> {
         match letter.start {
             Start::Request("INVITE") if to_callee => {
                 let known = self.invites.entry(letter.call_id.to_owned()).or_default();
@@ -56,7 +56,7 @@ impl NothingEarly {
             Start::Request("ACK") if to_callee => {
                 let refusal = self.invites.get(letter.call_id).is_some_and(|it| it.contains(letter.branch));
                 // Where messages are lost a callee may be given up and answer late: it gets ACK and BYE.
-                (!refusal && !harmed).then_some("an ACK to the callee")
+                (!refusal && !late).then_some("an ACK to the callee")
             }
             Start::Response(200..300) if !to_callee && letter.cseq.1 == "INVITE" => {
                 Some("a 200 to the caller")
@@ -78,7 +78,9 @@ impl Invariant for NothingEarly {
             return None;
         }
         let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
-        let promise = self.promise(&letter, to_callee, self.effects.is_harmed(number))?;
+        // What the callee of a lost home says late ends at once, too, while the call goes on elsewhere.
+        let late = self.effects.is_harmed(number) || self.effects.adoption(number).is_some();
+        let promise = self.promise(&letter, to_callee, late)?;
         let handle = sent.nodes.iter().find(|handle| handle.cluster().node().0 == node)?;
         let known = handle.cluster().read(|state| known(state, number));
         (known == Known::Rings).then(|| format!("node {node} sends {promise} of call #{number}, which rings"))

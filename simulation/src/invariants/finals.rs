@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Invariant, Sent};
 use crate::fault::Effects;
 use crate::letter::{Letter, Start};
-use crate::plan::{is_callee, is_caller};
+use crate::plan::{is_callee, is_caller, node_at};
 
 /// I-13 on the wire, for callers' INVITEs.
 #[derive(Debug)]
@@ -25,13 +25,15 @@ impl OneFinal {
         OneFinal { effects, finals: BTreeMap::new(), asked: BTreeMap::new() }
     }
 
-    fn answered(&mut self, letter: &Letter<'_>, status: u16, harmed: bool) -> Option<String> {
+    /// `refusable`: who refuses may refuse twice.
+    fn answered(&mut self, letter: &Letter<'_>, status: u16, refusable: bool) -> Option<String> {
         let key = (letter.call_id.to_owned(), letter.cseq.0);
         let (first, tag) = self.finals.entry(key).or_insert_with(|| (status, letter.to_tag.to_owned()));
         let differs = *first != status || *tag != letter.to_tag;
         // A copy that was long under way, or whose refusal was lost, may find that it is a first one again; but
-        // what was answered stays answered.
-        let differs = differs && !(harmed && *first >= 300);
+        // what was answered stays answered. A node that is alone refuses at its own address what may be let in later,
+        // and ends then.
+        let differs = differs && !(refusable && *first >= 300);
         differs.then(|| format!("answered {first} with tag {tag}, then {status} with tag {}", letter.to_tag))
     }
 
@@ -54,7 +56,8 @@ impl Invariant for OneFinal {
         let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
         let found = match (letter.is_final_to_invite(), letter.start) {
             (Some(status), _) if is_caller(sent.to.ip()) => {
-                self.answered(&letter, status, self.effects.is_harmed(number))
+                let alone = node_at(sent.from.ip()).is_some() && status >= 300;
+                self.answered(&letter, status, alone || self.effects.is_harmed(number))
             }
             (None, Start::Request("INVITE")) if is_callee(sent.to.ip()) && letter.to_tag.is_empty() => {
                 self.invited(number, sent.to, &letter)

@@ -11,9 +11,11 @@ mod limits;
 mod minority;
 mod promises;
 mod refusals;
+mod rehomed;
 mod sequence;
 mod slots;
 mod speakers;
+pub mod talk;
 mod written;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use crate::fault::Effects;
 use crate::frames::Links;
 use crate::letter::Letter;
 use crate::life::Life;
+use crate::plan::{self, Plan};
 
 pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
@@ -40,6 +43,7 @@ pub use limits::Limits;
 pub use minority::MuteMinority;
 pub use promises::judge;
 pub use refusals::NoFalseRefusal;
+pub use rehomed::Rehomed;
 pub use sequence::Sequence;
 pub use slots::Slots;
 pub use speakers::OneSpeaker;
@@ -210,8 +214,9 @@ impl Oracle {
     }
 }
 
-/// All that is watched step by step: homes at these addresses, leases of this length.
-pub fn all(homes: Vec<IpAddr>, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn Invariant>> {
+/// All that is watched step by step in a run of this plan, where leases last half of `detect`.
+pub fn all(plan: &Plan, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn Invariant>> {
+    let homes: Vec<IpAddr> = (0..plan.homes).map(plan::home).collect();
     vec![
         Box::new(Limits::default()),
         Box::new(Slots::default()),
@@ -224,6 +229,7 @@ pub fn all(homes: Vec<IpAddr>, detect: Duration, effects: &Arc<Effects>) -> Vec<
         Box::new(OneCdrPerCall::default()),
         Box::new(NoNegativeBill),
         Box::new(CdrsWritten),
+        Box::new(Rehomed::new(plan, effects.clone())),
         Box::new(EqualDigests::default()),
         Box::new(OneLeader::default()),
     ]

@@ -3,27 +3,35 @@
 //!
 //! The network may lose what ends a call, so calls whose datagrams it has harmed are judged by their end alone:
 //! there must be one.
+//!
+//! A node's own address is lost with it (ARCHITECTURE.md, "Fixed homes"): a call that rang there may end with 503,
+//! what its callee says is lost, and so is what a peer was asking when the node died.
 
 use std::time::Duration;
 
 use machine::Instant;
-use peer::Outcome;
+use peer::{Outcome, Violation};
 
 use super::Oracle;
-use crate::fault::{Effects, Fault, Kind};
+use crate::fault::{Adoption, Effects, Fault, Kind};
 use crate::peers::{End, Stories, Story};
+use crate::plan::{Plan, is_caller, node_at};
 
 /// Judges all calls, when all should be over.
-pub fn judge(oracle: &Oracle, at: Instant, stories: &Stories, effects: &Effects, faults: &[Fault]) {
+pub fn judge(oracle: &Oracle, at: Instant, stories: &Stories, effects: &Effects, plan: &Plan) {
+    let called = |number: u32| plan.calls.iter().find(|call| call.number == number);
     for (number, story) in &stories.calls {
         let (harmed, limited) = (effects.is_harmed(*number), effects.is_limited(*number));
-        let judged = Judged { harmed, limited, effects, faults };
+        let node = called(*number).and_then(|call| node_at(call.to));
+        let adoption = effects.adoption(*number);
+        let judged = Judged { harmed, limited, effects, plan, node, adoption };
         for (clause, found) in of_story(story, &judged) {
             oracle.found(at, clause, format!("call #{number}: {found}"));
         }
     }
     let harmless = effects.counts().keys().all(|kind| *kind >= Kind::Isolation);
-    if let (true, Some(stray)) = (harmless, stories.strays.first()) {
+    // The INVITE of a lost home may be cancelled before it was sent.
+    if let (true, Some(stray)) = (harmless && !effects.any_adopted(), stories.strays.first()) {
         oracle.found(at, STRAY, stray.clone());
     }
 }
@@ -39,7 +47,11 @@ struct Judged<'a> {
     harmed: bool,
     limited: bool,
     effects: &'a Effects,
-    faults: &'a [Fault],
+    plan: &'a Plan,
+    /// Whose own address was called.
+    node: Option<u64>,
+    /// How the call came to another home, if its own was lost.
+    adoption: Option<Adoption>,
 }
 
 fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
@@ -50,17 +62,29 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
     if judged.harmed {
         return found;
     }
-    if let Some((first, second)) = two_rings(story) {
+    let stranded = judged.adoption.is_some_and(|adoption| !adoption.answered);
+    // The callee of a lost home rings on until its CANCEL comes.
+    if let Some((first, second)) = two_rings(story).filter(|_| !stranded) {
         found.push((RINGS, format!("{} and {} ring at once", first.peer, second.peer)));
     }
     let declined = story.callees.iter().any(|end| outcome(end) == Some(&Outcome::Declined));
+    let lost = story.ends().any(|end| is_lost(end, judged));
     for end in story.ends() {
         let Some((at, how)) = &end.ended else { continue };
         let is_caller = std::ptr::eq(end, story.caller.as_ref().unwrap_or(end)) && story.caller.is_some();
         let good = match how {
             Outcome::Completed | Outcome::Cancelled | Outcome::Declined => true,
             // What limits say is another invariant's matter.
-            Outcome::Refused(_) => is_caller && (declined || judged.limited || is_excused(end, *at, judged)),
+            Outcome::Refused(_) => {
+                is_caller && (declined || judged.limited || stranded || is_excused(end, *at, judged))
+            }
+            Outcome::TimedOut(_) if is_unspoken(end, *at, judged) || is_crossed(end, story, judged) => true,
+            Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
+            // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
+            Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
+                judged.effects.any_took_none(end.began, *at)
+            }
+            Outcome::HungUp => lost || is_held_back(judged),
             _ => false,
         };
         if !good {
@@ -83,7 +107,52 @@ fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     let full = |fault: &Fault| {
         fault.kind == Kind::DiskFull && end.began < fault.until + AFTER && fault.from < end.began + AFTER
     };
-    judged.faults.iter().any(full) || judged.effects.lacked_quorum(end.began, ended)
+    let alone = judged.node.is_some_and(|node| judged.effects.took_none(node, end.began, ended));
+    alone || judged.plan.faults.iter().any(full) || judged.effects.lacked_quorum(end.began, ended)
+}
+
+/// Whether a refusal was committed and its node was lost before it was spoken: the caller, if it gives up, hears 481, and
+/// the callee's refusal is never acknowledged. Tolerated until a successor repeats the refusals of its home.
+fn is_unspoken(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
+    let is_it = match outcome(end) {
+        Some(Outcome::TimedOut("final after CANCEL")) => is_caller(end.peer.ip()),
+        Some(Outcome::TimedOut("ACK")) => !is_caller(end.peer.ip()),
+        _ => false,
+    };
+    is_it && end.answered.is_none() && judged.effects.any_took_none(end.began, ended)
+}
+
+/// Whether ACK and BYE left together, since the caller had given up meanwhile, and came the other way round; or the ACK
+/// came due while its node had no lease, and the callee's next copy of its answer was too late to ask for it.
+fn is_crossed(end: &End, story: &Story, judged: &Judged<'_>) -> bool {
+    let Some((at, Outcome::TimedOut("ACK before BYE"))) = &end.ended else { return false };
+    let gave_up = story.caller.as_ref().is_some_and(|caller| outcome(caller) == Some(&Outcome::Cancelled));
+    gave_up || judged.effects.any_took_none(end.began, *at)
+}
+
+/// Whether an end of an adopted call waited in vain for the lost home: a callee for the ACK of what it said there, any
+/// for the answer to what it asked as the home was lost, or ever since, if its party forbids to tell it.
+fn is_lost(end: &End, judged: &Judged<'_>) -> bool {
+    let (Some(adoption), Some((at, Outcome::TimedOut(what)))) = (judged.adoption, &end.ended) else {
+        return false;
+    };
+    let variety = judged.plan.variety;
+    let forbids = if is_caller(end.peer.ip()) { variety.trunk_forbids } else { variety.gateways_forbid };
+    // It asked 64·T1 before it gave up.
+    let told = *at > adoption.at + GIVE_UP + AFTER;
+    match *what {
+        "ACK" => !adoption.answered,
+        "answer to BYE" | "answer to re-INVITE" => !told || forbids,
+        _ => forbids,
+    }
+}
+
+/// Whether the call stayed at a node that was told to stop, since a party forbids to tell it of another, until the
+/// node would wait no longer.
+fn is_held_back(judged: &Judged<'_>) -> bool {
+    let forbids = judged.plan.variety.trunk_forbids || judged.plan.variety.gateways_forbid;
+    let stops = judged.plan.faults.iter().any(|fault| fault.kind == Kind::Restart);
+    judged.node.is_some() && forbids && stops
 }
 
 /// Two callees that ring, or talk, at the same time.
@@ -94,10 +163,13 @@ fn two_rings(story: &Story) -> Option<(&End, &End)> {
             story.callees.iter().skip(place + 1).map(move |second| (first, second))
         });
     pairs.find(|(first, second)| {
-        let over = ended(first).is_some_and(|at| at <= second.began);
-        let unborn = ended(second).is_some_and(|at| at <= first.began);
+        // The ACK of a refusal and the next INVITE leave together.
+        let over = ended(first).is_some_and(|at| at <= second.began + JITTER);
+        let unborn = ended(second).is_some_and(|at| at <= first.began + JITTER);
         !over && !unborn
     })
 }
 
+const JITTER: Duration = Duration::from_millis(5);
 const AFTER: Duration = Duration::from_secs(3);
+const GIVE_UP: Duration = Duration::from_secs(32);

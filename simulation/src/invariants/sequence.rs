@@ -19,7 +19,8 @@ pub struct Sequence {
 #[derive(Debug, Default)]
 struct Leg {
     cseq: u32,
-    branch: String,
+    /// Of the requests so far, by their branches: each may be sent again until it is answered.
+    branches: BTreeMap<String, u32>,
     from_tag: String,
     to_tag: String,
 }
@@ -38,16 +39,13 @@ impl Leg {
             }
             letter.to_tag.clone_into(&mut self.to_tag);
         }
-        if matches!(method, "ACK" | "CANCEL") || letter.branch == self.branch {
+        if matches!(method, "ACK" | "CANCEL") || self.branches.get(letter.branch) == Some(&number) {
             return None;
         }
-        // An older request may be sent again until it is answered; a new one has a new branch.
         let wrong = number <= self.cseq && self.cseq > 0;
         let found = wrong.then(|| format!("{method} has CSeq {number} after {}", self.cseq));
-        if number > self.cseq {
-            self.cseq = number;
-            letter.branch.clone_into(&mut self.branch);
-        }
+        self.branches.insert(letter.branch.to_owned(), number);
+        self.cseq = self.cseq.max(number);
         found
     }
 }
@@ -90,6 +88,11 @@ mod tests {
         assert_eq!(leg.sends(&letter("ACK", 1, "b", "t"), "ACK"), None);
         assert!(leg.sends(&letter("BYE", 1, "c", "t"), "BYE").is_some(), "the number of the INVITE");
         assert_eq!(leg.sends(&letter("BYE", 2, "d", "t"), "BYE"), None);
+        assert_eq!(leg.sends(&letter("INVITE", 1, "a", "t"), "INVITE"), None, "sent again after a newer one");
+        assert!(
+            leg.sends(&letter("INVITE", 2, "a", "t"), "INVITE").is_some(),
+            "another number, an old branch"
+        );
         assert!(leg.sends(&letter("BYE", 3, "e", "u"), "BYE").is_some(), "another tag");
     }
 }

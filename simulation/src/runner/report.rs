@@ -57,13 +57,14 @@ pub fn clauses(said: &str) -> Vec<String> {
 /// A plan in a few lines.
 pub fn of_plan(plan: &Plan) -> String {
     let mut text = format!(
-        "{} nodes, {} floating homes, {} callers, {} callees, limit {}, {} calls",
+        "{} nodes, {} floating homes, {} callers, {} callees, limit {}, {} calls; {}",
         plan.nodes,
         plan.homes,
         plan.callers.len(),
         plan.callees.len(),
         plan.limit,
-        plan.calls.len()
+        plan.calls.len(),
+        plan.variety
     );
     for (place, fault) in plan.faults.iter().enumerate() {
         // Writing into a String can't fail.
