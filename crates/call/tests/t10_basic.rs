@@ -153,6 +153,25 @@ fn a_silent_target_is_left_for_the_next_within_the_call() {
 }
 
 #[test]
+fn a_target_that_is_given_up_gets_no_more_copies_of_its_invite() {
+    // Found by banyan-sim, seed 721: it woke up late and rang beside the next target.
+    let mut w = World::new();
+    w.commit();
+    w.expect(CALLER, "SIP/2.0 100");
+    let first = w.expect(CALLEE, "INVITE");
+    w.after(Duration::from_secs(4));
+    assert_eq!(w.take("INVITE").len(), 3, "after 0.5, 1.5 and 3.5 s (RFC 3261 section 17.1.1.2)");
+    w.commit_all();
+    let second = w.expect(SECOND, "INVITE");
+    w.receive(SECOND, &response(&second, "180 Ringing", "c1", CONTACT, ""));
+    w.after(Duration::from_secs(28));
+    assert!(w.take("INVITE").is_empty());
+    // Who has heard the first copy after all is cancelled.
+    w.receive(CALLEE, &response(&first, "180 Ringing", "b1", CONTACT, ""));
+    w.expect(CALLEE, "CANCEL");
+}
+
+#[test]
 fn a_busy_callee_is_not_hunted_past() {
     // Contract: `stop_on = ["486", "600", "603"]`.
     let mut w = World::new();

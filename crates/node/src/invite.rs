@@ -32,7 +32,8 @@ impl Shared {
             return self.metrics.dropped(Drop::Malformed);
         };
         if let Some((call, actor)) = self.by_key(&key) {
-            if self.is_cut_off() && self.cluster.record(call).is_none() && !self.is_solo(call) {
+            let gives_up = self.config.is_own(incoming.flow.local.ip()) && !self.is_solo(call);
+            if gives_up && self.is_cut_off() && self.cluster.record(call).is_none() {
                 // Its caller need not wait any longer. Should a majority let it in after all, it ends.
                 self.tell(call, Msg::input(Input::Hangup("no quorum")));
                 return self.refuse_alone(incoming);

@@ -108,7 +108,13 @@ fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
         fault.kind == Kind::DiskFull && end.began < fault.until + AFTER && fault.from < end.began + AFTER
     };
     let alone = judged.node.is_some_and(|node| judged.effects.took_none(node, end.began, ended));
-    alone || judged.plan.faults.iter().any(full) || judged.effects.lacked_quorum(end.began, ended)
+    // Who was told to stop, or drained, and could not hand its homes over.
+    let stuck = judged.plan.faults.iter().any(|fault| {
+        let until = fault.until + DRAINS;
+        let stops = matches!(fault.kind, Kind::Restart | Kind::DrainAndResume);
+        stops && fault.from <= ended && end.began <= until && judged.effects.lacked_quorum(fault.from, until)
+    });
+    alone || stuck || judged.plan.faults.iter().any(full) || judged.effects.lacked_quorum(end.began, ended)
 }
 
 /// Whether a refusal was committed and its node was lost before it was spoken: the caller, if it gives up, hears 481, and
@@ -170,6 +176,8 @@ fn two_rings(story: &Story) -> Option<(&End, &End)> {
     })
 }
 
+/// How long a node that is told to stop tries to hand its homes over.
+const DRAINS: Duration = Duration::from_secs(20);
 const JITTER: Duration = Duration::from_millis(5);
 const AFTER: Duration = Duration::from_secs(3);
 const GIVE_UP: Duration = Duration::from_secs(32);
