@@ -7,7 +7,7 @@ use crate::suite;
 
 /// Builds the node, then what compares.
 pub fn run(corpus: &Path) -> Result<(), Failure> {
-    suite::build()?;
+    suite::product()?;
     check(corpus)
 }
 
