@@ -217,7 +217,7 @@ mod tests {
     fn a_silence_is_measured_from_what_was_heard_last_or_first_expected() {
         let every = Duration::from_millis(20);
         let mut hearing = Hearing { every, since: Some(at(100)), last: None, gaps: Vec::new() };
-        hearing.hears(at(150));
+        hearing.hears(at(130));
         hearing.hears(at(170));
         assert!(hearing.gaps.is_empty());
         hearing.hears(at(1_170));

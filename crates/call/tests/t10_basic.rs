@@ -164,7 +164,8 @@ fn a_target_that_is_given_up_gets_no_more_copies_of_its_invite() {
     w.commit_all();
     let second = w.expect(SECOND, "INVITE");
     w.receive(SECOND, &response(&second, "180 Ringing", "c1", CONTACT, ""));
-    w.after(Duration::from_secs(28));
+    w.expect(CALLER, "SIP/2.0 180");
+    w.after(Duration::from_secs(20));
     assert!(w.take("INVITE").is_empty());
     // Who has heard the first copy after all is cancelled.
     w.receive(CALLEE, &response(&first, "180 Ringing", "b1", CONTACT, ""));
