@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use call::{Incarnation, NodeId};
 use machine::Instant;
+use machine::museum::planted;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
@@ -122,7 +123,8 @@ impl Holder {
         let mut mine = self.waiting.iter().filter(|_| ask.incarnation == self.incarnation);
         let Some((_, sent)) = mine.find(|(asked, _)| *asked == ask.number) else { return false };
         // No leader grants more than L; a broken one shall not either.
-        let until = *sent + Duration::from_micros(for_us).min(self.times.lease);
+        let from = if planted("lease-counts-from-the-answer") { self.ticked_at } else { *sent };
+        let until = from + Duration::from_micros(for_us).min(self.times.lease);
         let longer = self.until.is_none_or(|before| before < until);
         if longer {
             self.until = Some(until);
@@ -132,6 +134,10 @@ impl Holder {
 
     /// Whether anything may be sent now. Asked before each batch of sends.
     pub fn may_speak(&self, now: Instant) -> bool {
+        let now = if planted("lease-seen-by-the-tick") { self.ticked_at } else { now };
+        if planted("lease-ignored") {
+            return true;
+        }
         self.until.is_some_and(|until| now < until) && self.lateness(now) <= self.times.late
     }
 
@@ -224,13 +230,14 @@ impl Grantor {
         };
         let evicting = reign.evicting.get(&node).is_some_and(|life| *life >= ask.incarnation);
         let dead = reign.dead.get(&node).is_some_and(|life| *life >= ask.incarnation);
-        if !alive || evicting || dead {
+        if (!alive && !planted("lease-for-the-evicted")) || evicting || dead {
             return Answer::Evicted { ask };
         }
         // Another leader can only have been elected by a voter that acknowledged before it voted, so none acts
         // before this has run out.
         let left =
             reign.quorum_at.map_or(Duration::ZERO, |at| self.times.lease.saturating_sub(now.since(at)));
+        let left = if planted("lease-without-quorum") { self.times.lease } else { left };
         if left.is_zero() {
             return Answer::Unable { ask };
         }
@@ -251,7 +258,7 @@ impl Grantor {
         let Some(reign) = self.reign.as_ref().filter(|reign| reign.caught_up) else { return false };
         let last = reign.granted_at.get(&node).copied().unwrap_or(reign.since);
         let dead = reign.dead.get(&node).is_some_and(|life| *life >= incarnation);
-        dead || now >= last + self.times.wait
+        dead || now >= last + self.times.wait || planted("eviction-without-waiting")
     }
 
     /// Decides to evict a node: the command to propose, once, if it may be. The node is granted nothing

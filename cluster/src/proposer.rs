@@ -8,6 +8,7 @@ use std::time::Duration;
 use call::{CallCommand, CallId, Epoch, HomeId, Incarnation, NodeId};
 use env::Clock;
 use futures::channel::oneshot;
+use machine::museum::planted;
 use machine::{ClusterTime, Instant};
 use tokio::sync::Notify;
 
@@ -197,6 +198,10 @@ impl Proposer {
         if let Some(under_way) = &mut stream.under_way {
             if now < under_way.resend_at {
                 return Step::Wait(under_way.resend_at);
+            }
+            if planted("batch-abandoned") && under_way.stamped.batch.incarnation.0 != 0 {
+                (stream.under_way, stream.seq) = (None, stream.seq - 1);
+                return Step::Wait(now);
             }
             under_way.resends = (under_way.resends + 1).min(4);
             under_way.resend_at = now + pace.resend * (1 << under_way.resends);

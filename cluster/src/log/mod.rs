@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use env::{Clock, Disk, DiskOp, Lane};
 use machine::Instant;
+use machine::museum::planted;
 
 pub use format::{Header, Position, Record, Scan, ScanError, Vote, scan};
 pub use fuzz::fuzz;
@@ -145,7 +146,10 @@ impl Log {
     }
 
     /// Adds entries; `fill` pushes each. `done` runs when they are durable.
-    pub fn append(&self, fill: impl FnOnce(&mut Appender<'_>), done: Done) {
+    pub fn append(&self, fill: impl FnOnce(&mut Appender<'_>), mut done: Done) {
+        if planted("durable-before-the-sync") {
+            std::mem::replace(&mut done, Box::new(|_| {}))(Ok(()));
+        }
         let mut inner = self.shared.lock();
         fill(&mut Appender(&mut inner));
         self.shared.flush_with(inner, done);

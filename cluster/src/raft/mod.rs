@@ -22,6 +22,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use ::machine::Instant;
+use ::machine::museum::planted;
 use call::{Incarnation, NodeId};
 use env::{Disk, Peer, Purpose};
 use openraft::async_runtime::WatchReceiver;
@@ -415,7 +416,7 @@ fn config(detect: Duration) -> Config {
         election_timeout_min: permille(100),
         election_timeout_max: permille(160),
         enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted("leader-restored")),
         // A member whose disk was wiped must not take the leader's process with it.
         allow_log_reversion: Some(true),
         max_payload_entries: PAYLOAD_ENTRIES_MAX,

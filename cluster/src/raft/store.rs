@@ -6,6 +6,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::machine::museum::planted;
 use futures::channel::oneshot;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -111,6 +112,9 @@ impl RaftLogStorage<TypeConfig> for Store {
     }
 
     async fn save_vote(&mut self, vote: &VoteOf<TypeConfig>) -> Result<(), io::Error> {
+        if planted("vote-forgotten") {
+            return Ok(());
+        }
         let (done, durable) = waiting();
         self.log.save_vote(to_vote(vote), done);
         durable.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))

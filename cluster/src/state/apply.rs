@@ -6,6 +6,7 @@ use call::{
     Admit, Attempt, CallCommand, CallId, CallRecord, Cdr, Change, End, Epoch, HomeId, Limited, LimitedBy,
     NodeId, Phase, Refuse,
 };
+use machine::museum::planted;
 use trunk::{Kind, Name, Resource, Side, Slot};
 
 use super::digest::{self, Mixer};
@@ -16,7 +17,7 @@ impl State {
     /// Applies a batch. What changed is added to `deltas`, in order.
     pub fn apply(&mut self, stamped: &Stamped, deltas: &mut Vec<Delta>) -> Verdict {
         // A new leader's clock may lag by what it had not heard of; the cluster's time never goes back.
-        self.time = self.time.max(stamped.time);
+        self.time = if planted("time-turned-back") { stamped.time } else { self.time.max(stamped.time) };
         self.invites.forget(self.time);
         let batch = &stamped.batch;
         if let Err(verdict) = self.accept(batch) {
@@ -80,6 +81,9 @@ impl State {
     fn resources_changed(&mut self, before: u64, deltas: &mut Vec<Delta>) {
         if self.resources.version != before {
             self.windows.retain(|name, _| self.resources.trunks.contains_key(name));
+            if planted("windows-cleared-by-reload") {
+                self.windows.clear();
+            }
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());
@@ -99,7 +103,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn run(&mut self, epoch: Epoch, command: &CallCommand) -> call::Outcome {
-        if !self.state.holds(self.node, self.home, epoch) {
+        if !self.state.holds(self.node, self.home, epoch) && !planted("epoch-unchecked") {
             return call::Outcome::Stale;
         }
         match command {
@@ -110,7 +114,7 @@ impl Step<'_> {
     }
 
     fn admit(&mut self, epoch: Epoch, admit: &Arc<Admit>) -> call::Outcome {
-        if let Some(known) = self.state.invites.known(&admit.key) {
+        if let Some(known) = self.state.invites.known(&admit.key).filter(|_| !planted("copy-admitted")) {
             return known;
         }
         if self.state.calls.contains_key(&self.call) {
@@ -203,6 +207,9 @@ impl Step<'_> {
                     None => self.state.windows.entry(name.clone()).or_default(),
                 };
                 windows.count(self.state.time, &trunk.limits);
+                if planted("call-counted-twice") {
+                    windows.count(self.state.time, &trunk.limits);
+                }
                 let mut mixer = Mixer::new(b'w');
                 mixer.bytes(name.as_bytes());
                 mixer.number(self.state.time.0);
@@ -253,7 +260,9 @@ impl Step<'_> {
         let wanted = record.slots_for(target);
         let given: Vec<Slot> = record.slots.iter().filter(|slot| !wanted.contains(slot)).cloned().collect();
         let taken: Vec<Slot> = wanted.into_iter().filter(|slot| !record.slots.contains(slot)).collect();
-        self.state.slots.release(self.call, &given);
+        if !planted("slot-leaked-by-failover") {
+            self.state.slots.release(self.call, &given);
+        }
         self.state.slots.take(self.call, &taken);
         self.update(change, Some(target));
         call::Outcome::Target(target)
@@ -273,11 +282,21 @@ impl Step<'_> {
         let admitted_by = self.state.node_of(self.call).unwrap_or(self.node);
         let cdr = Cdr::ended(record, end, egress_call_id(record), (admitted_by, self.node));
         self.state.calls.remove(&self.call);
-        self.state.slots.release(self.call, &record.slots);
+        if !planted("slot-leaked-by-cancel") || end.status != 487 {
+            self.state.slots.release(self.call, &record.slots);
+        }
+        if planted("slot-released-twice") {
+            self.state.slots.release(self.call, &record.slots);
+        }
         self.state.invites.finish(&record.admit.key, self.state.time);
         self.state.digest = self.state.digest.wrapping_sub(digest::of_call(record));
         self.deltas.push(Delta::CallEnded(self.call));
-        self.keep_cdr(cdr);
+        if planted("cdr-twice") && record.attempts.len() > 1 {
+            self.keep_cdr(cdr.clone());
+        }
+        if !planted("cdr-missing-of-cancelled") || end.status != 487 {
+            self.keep_cdr(cdr);
+        }
     }
 
     fn keep_cdr(&mut self, cdr: Cdr) {

@@ -5,9 +5,11 @@
 //! whoever finds itself the holder in its own copy of the state, and has a lease, is alone.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 
 use call::{Epoch, HomeId, NodeId};
 use machine::ClusterTime;
+use machine::museum::planted;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use trunk::Name;
@@ -123,9 +125,17 @@ impl State {
 
     /// What a node held that does not count any more goes to others.
     pub(super) fn orphan_homes(&mut self, id: NodeId, deltas: &mut Vec<Delta>) {
-        for home in self.homes_of(id) {
+        let mut homes = self.homes_of(id);
+        if planted("order-of-hashes") {
+            homes.sort_by_cached_key(|home| RandomState::new().hash_one(home.0));
+        }
+        for home in homes {
             let to = self.taker(home, Place::Orphan);
             self.give(home, to, deltas);
+            if planted("slots-die-with-their-node") {
+                let calls = self.calls.values().filter(|record| record.home == home);
+                calls.for_each(|record| self.slots.release(record.id, &record.slots));
+            }
         }
         self.settle(deltas);
     }
@@ -221,7 +231,7 @@ impl State {
             to.is_none_or(|to| self.nodes.get(&to).is_some_and(|node| node.alive)),
             "only the living hold"
         );
-        let (from, epoch) = (home.holder, Epoch(home.epoch.0 + 1));
+        let (from, epoch) = (home.holder, Epoch(home.epoch.0 + u64::from(!planted("epoch-unchanged"))));
         let moved_at = if from == to { home.moved_at } else { self.time };
         let home = Home { holder: to, epoch, moved_at, ..home.clone() };
         self.set_home(id, Some(home));

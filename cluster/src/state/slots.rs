@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use call::CallId;
+use machine::museum::planted;
 use trunk::{Resources, Scope, Side, Slot};
 
 use super::digest::Mixer;
@@ -27,7 +28,13 @@ impl Slots {
         held: &[Slot],
     ) -> Option<(&'a Slot, u32)> {
         wanted.iter().find_map(|slot| {
-            let limit = limit(resources, &slot.scope)?;
+            let mut limit = limit(resources, &slot.scope)?;
+            if planted("limit-passed-by-one") {
+                limit += 1;
+            }
+            if planted("limit-reached-too-early") {
+                limit = limit.saturating_sub(1);
+            }
             let mine = held.iter().filter(|own| own.scope == slot.scope).count();
             let then = wanted.iter().filter(|other| other.scope == slot.scope).count();
             let others = self.used(&slot.scope) - mine;

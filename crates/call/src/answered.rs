@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use dialog::{Answered, DialogState, InDialog};
+use machine::museum::planted;
 use machine::{Instant, Machine, WallTime};
 use sip::{Message, Method, OwnedMessage};
 use transaction::{Answer2xx, ServerInput};
@@ -70,6 +71,12 @@ impl Call {
         self.await_commit(now);
         self.write_ok(&view);
         self.propose_confirm(now, wall, view.status().unwrap_or(200), delayed);
+        if planted("answer-before-commit") {
+            self.send_ok(now);
+        }
+        if planted("ack-before-commit") && !delayed {
+            self.acknowledge_callee(&Bytes::new());
+        }
     }
 
     /// Whether the callee's description answers the offer that it got (RFC 3264 §6). Asked only where the relay goes

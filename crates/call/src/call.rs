@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialog::RefreshBy;
+use machine::museum::planted;
 use machine::{Instant, Machine, Timers, WallTime};
 use sip::OwnedMessage;
 use transaction::{InviteServer, Output as Tx, Timer as TxTimer, Times};
@@ -189,6 +190,9 @@ impl Call {
                 setup.admit = Some(admit.clone());
                 call.setup = Some(setup);
                 call.propose(CallCommand::Admit(admit), Waiting::Admit);
+                if planted("trying-before-admission") {
+                    call.respond(now, 100, None, &[]);
+                }
             }
             Screened::Refuse(refused) => {
                 let refuse = Refuse {
@@ -339,7 +343,7 @@ impl Call {
 
     fn applied(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
         let Some(waiting) = self.waiting.pop_front() else { return };
-        if outcome == Outcome::Stale && self.stage != Stage::Over {
+        if outcome == Outcome::Stale && self.stage != Stage::Over && !planted("stale-taken-for-done") {
             // The home or the call is another's: from here on every word would be one speaker too many (I-7).
             return self.vanish();
         }

@@ -1,6 +1,7 @@
 //! Call detail records: what they hold and how one is made from a record and an end.
 
 use machine::WallTime;
+use machine::museum::planted;
 use serde::{Deserialize, Serialize};
 use trunk::{Direction, Name, Party, Resources};
 
@@ -143,6 +144,9 @@ impl Cdr {
         cdr.answered_at =
             answered.map(|confirm| confirm.answered_at.max(cdr.ringing_at.unwrap_or(cdr.started_at)));
         cdr.ended_at = end.at.max(cdr.answered_at.or(cdr.ringing_at).unwrap_or(cdr.started_at));
+        if planted("bill-negative") {
+            cdr.ended_at = end.at;
+        }
         cdr.sip_status = end.status;
         cdr.reason = end.reason.clone();
         cdr.hangup_by = end.by;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use machine::museum::planted;
 use machine::{Instant, WallTime};
 use sip::{Message, Method, Name};
 
@@ -138,6 +139,9 @@ impl Call {
         }
         if self.bye_reason.is_empty() {
             self.bye_reason = reason;
+        }
+        if planted("bye-answered-before-commit") {
+            self.answer_exchange(now, index, 200);
         }
         self.hang_up(now, wall, Hangup::of(side, BYE));
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use dialog::{Dialog, InviteSent, LocalCseq};
+use machine::museum::planted;
 use machine::{Instant, Machine};
 use sip::{Message, Method, Name, OwnedMessage};
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx};
@@ -145,6 +146,9 @@ impl Call {
         flow: Flow,
     ) {
         let view = invite.view();
+        if planted("late-answer-ignored") {
+            return;
+        }
         if let Some(sent) = invite_sent(&view, None) {
             self.dismiss(now, &sent, response, flow);
         }

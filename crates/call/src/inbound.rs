@@ -1,5 +1,6 @@
 //! Which part of the call a message is for.
 
+use machine::museum::planted;
 use machine::{Instant, Machine, WallTime};
 use sip::{Message, Method, OwnedMessage};
 use transaction::{ClientInput, ServerInput};
@@ -74,6 +75,9 @@ impl Call {
     /// made anew with the response's CSeq (RFC 3261 §13.2.2.4); that of another fork, or of an attempt that was given
     /// up, gets ACK and BYE.
     fn answered_again(&mut self, now: Instant, view: &Message<'_>, branch: &[u8], cseq: u32, flow: Flow) {
+        if planted("ack-not-repeated") {
+            return;
+        }
         if self.legs.as_ref().is_some_and(|legs| legs.egress.dialog.owns(view)) {
             return self.repeat_ack(cseq);
         }

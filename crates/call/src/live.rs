@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use machine::museum::planted;
 use machine::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
 use trunk::{Party, Plan, Slot, Target};
@@ -148,7 +149,7 @@ impl CallRecord {
             Change::Progress(progress) => self.take_progress(progress),
             Change::Cancel(_) => {
                 if let Phase::Ringing { cancelled, .. } = &mut self.phase {
-                    *cancelled = true;
+                    *cancelled = !planted("cancel-forgotten");
                 }
             }
             Change::Confirm(confirm) => self.take_confirm(confirm, at),
@@ -162,6 +163,7 @@ impl CallRecord {
                     Arc::make_mut(&mut self.admit).invite = Bytes::new();
                 }
             }
+            Change::Update(_) if planted("update-forgotten") => {}
             Change::Update(update) => {
                 if let Phase::Answered { confirm, .. } = &mut self.phase {
                     let (near, far) = match update.side {

@@ -1,6 +1,7 @@
 //! The messages that a call writes itself: its egress INVITE with its CANCEL and ACKs, and its responses.
 
 use bytes::Bytes;
+use machine::museum::planted;
 use sip::{Header, Message, Method, Name, Writer, push_host_port, push_number, response_to};
 use trunk::settings::Settings;
 use trunk::{Caller, Plan, Presented, Target, Transport};
@@ -159,6 +160,14 @@ impl Call {
 
     /// The branch of an attempt's INVITE.
     pub(crate) fn attempt_branch(&self, attempt: u16) -> Branch {
+        if planted("branch-drawn-anew") {
+            let epoch = self.context.epoch.0.to_be_bytes();
+            return route::branch(
+                &self.context.secret,
+                self.id,
+                &[b"invite", &attempt.to_be_bytes(), &epoch],
+            );
+        }
         route::branch(&self.context.secret, self.id, &[b"invite", &attempt.to_be_bytes()])
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialog::{Dialog, Forks};
+use machine::museum::planted;
 use machine::{ClusterTime, Instant, WallTime};
 use sip::{Framing, Name, OwnedMessage, response_to};
 use transaction::{Answer2xx, InviteServer};
@@ -146,11 +147,14 @@ impl Call {
             remote_sdp: state.remote_sdp.clone(),
             latched: state.latched,
         };
-        let legs = Legs {
+        let mut legs = Legs {
             ingress: leg(&confirm.ingress, caller_settings, record.moments.ingress),
             egress: leg(&confirm.egress, callee_settings, record.moments.egress),
             delayed: confirm.delayed_offer,
         };
+        if planted("bridge-lost") {
+            legs.ingress.dialog.end();
+        }
         self.media.versions = [o_version(&confirm.ingress.local_sdp), o_version(&confirm.egress.local_sdp)];
         self.media.origins = [o_address(&legs.ingress.local_sdp), o_address(&legs.egress.local_sdp)];
         self.legs = Some(Box::new(legs));
@@ -171,7 +175,7 @@ impl Call {
             self.timers.set(CallTimer::MaxDuration, now + max.saturating_sub(lasted));
         }
         let expired = !acked && lasted >= self.times().give_up();
-        if !acked {
+        if !acked && !planted("answer-not-repeated") {
             self.restore_unacknowledged(now, record, confirm, lasted);
         } else if confirm.delayed_offer && confirm.egress.local_sdp.is_empty() {
             self.restore_delayed_answer(&confirm.ingress.remote_sdp);

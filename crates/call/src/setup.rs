@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialog::{Dialog, Forks};
+use machine::museum::planted;
 use machine::{Instant, Machine, WallTime};
 use sip::OwnedMessage;
 use smallvec::SmallVec;
@@ -172,6 +173,11 @@ impl Call {
                 self.release_media();
                 self.refuse(now, reject::merged());
             }
+            Outcome::Duplicate(_) if planted("copy-answered") => {
+                self.stage = Stage::Over;
+                self.release_media();
+                self.refuse(now, reject::merged());
+            }
             // Another call has this INVITE, or the home is no longer ours: say nothing.
             Outcome::Duplicate(_) | Outcome::Stale | Outcome::Done => self.vanish(),
         }
@@ -245,6 +251,10 @@ impl Call {
                 let next = Attempt { number: number + 1, from_target, ended, session_expires };
                 self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
                 self.await_commit(now);
+                if planted("invite-before-attempt") {
+                    self.leave_attempt(now);
+                    self.start_attempt(now, wall, from_target);
+                }
             }
             None => {
                 let verdict = match response {
@@ -259,6 +269,9 @@ impl Call {
     /// A further attempt was granted, or no target has a free slot.
     pub(crate) fn attempt_granted(&mut self, now: Instant, wall: WallTime, outcome: Outcome) {
         let cancelled = self.setup.as_ref().is_some_and(|setup| setup.cancelled);
+        if planted("invite-before-attempt") && matches!(outcome, Outcome::Target(_)) {
+            return;
+        }
         self.leave_attempt(now);
         self.answer_left_callee(now);
         if self.stage != Stage::Trying {
@@ -323,8 +336,10 @@ impl Call {
             }
             Some(response) if client.is_final() => {
                 let ack = refusal_ack(&invite.view(), &response.view());
-                client.handle(now, ClientInput::Acknowledge(ack.clone()));
-                self.remain(&response.view(), flow, ack);
+                if !planted("refusal-unacknowledged") {
+                    client.handle(now, ClientInput::Acknowledge(ack.clone()));
+                    self.remain(&response.view(), flow, ack);
+                }
                 self.fade(now, Fading { client, flow, branch, invite, cancel, answered: false });
             }
             _ if client.is_terminated() => {}
@@ -348,6 +363,9 @@ impl Call {
         self.await_commit(now);
         self.ending = Some(Ending { status, reason: reason.into(), by, at: wall });
         self.begin_end(now);
+        if planted("refusal-before-commit") {
+            self.finish_ingress(now);
+        }
     }
 
     /// Gives the caller its final, non-2xx answer, unless it has one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use machine::museum::planted;
 use machine::{Instant, Timers};
 use sip::{Message, Name};
 use smallvec::SmallVec;
@@ -234,7 +235,15 @@ impl Dialog {
         settings: Settings,
         session_left: Option<Duration>,
     ) -> Dialog {
-        state.cseq = state.cseq.for_successor();
+        if !planted("cseq-reused") {
+            state.cseq = state.cseq.for_successor();
+        }
+        if planted("tags-swapped") && state.role == Role::Uas {
+            std::mem::swap(&mut state.local_tag, &mut state.remote_tag);
+        }
+        if planted("routes-reversed") && state.role == Role::Uas {
+            state.route_set.reverse();
+        }
         let mut dialog = Dialog::over(state, settings);
         if let Some(session) = dialog.state.session {
             let left = session_left.unwrap_or(session.interval()).min(session.interval());

@@ -17,6 +17,7 @@
 //! assert_eq!(timers.expired(Instant::ZERO + Duration::from_secs(1)), Some(Timer::A));
 //! ```
 
+pub mod museum;
 mod rng;
 mod time;
 mod timers;

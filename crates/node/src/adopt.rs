@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::media::PortPool;
-use call::{CallRecord, Context, HomeId, Phase};
+use call::{CallId, CallRecord, Context, HomeId, Phase};
 use cluster::Held;
+use machine::museum::planted;
 
 use crate::home::{Home, Sockets};
 use crate::replica::Leaving;
@@ -76,7 +77,7 @@ impl Shared {
     /// Hears nothing more at a home, and says what is left to say there: what was proposed before is applied now
     /// and may be spoken. A BYE whose end is committed would else hear 481 from the next holder.
     async fn finish_sentences(self: &Arc<Shared>, id: HomeId) {
-        let Some(home) = self.home(id) else { return };
+        let Some(home) = self.home(id).filter(|_| !planted("sentences-cut-short")) else { return };
         home.deafen();
         // What was heard last is proposed some turns later: a call asks its media first how it was.
         for _ in 0..LAST_ROUNDS {
@@ -99,7 +100,10 @@ impl Shared {
         let mut held = self.cluster.held();
         held.retain(|(held, _)| *lock(&self.yielding) != Some(held.home));
         for home in self.homes() {
-            if !held.iter().any(|(held, _)| held.home == home.id && held.epoch == home.epoch) {
+            let same_epoch = |held: &Held| held.epoch == home.epoch || planted("epoch-unheeded");
+            if !held.iter().any(|(held, _)| held.home == home.id && same_epoch(held))
+                && !planted("lost-home-kept")
+            {
                 self.leave(home.id).await;
             }
         }
@@ -173,7 +177,8 @@ impl Shared {
         let calls = lock(&self.calls).of_home(id);
         tracing::info!(home = %home.name, calls = calls.len(), "the home is this node's no more");
         // Nobody else knows of an emergency call that began without a majority.
-        for call in calls.into_iter().filter(|call| !self.is_solo(*call)) {
+        let gone = |call: &CallId| !self.is_solo(*call) && !planted("timers-of-a-former-holder");
+        for call in calls.into_iter().filter(gone) {
             self.abandon(call);
         }
         if let Some(floating) = &self.world.addresses {
@@ -211,6 +216,7 @@ impl Shared {
     /// Rebuilds calls that nobody carries yet, ringing ones first, paced. Gives how many.
     async fn rebuild_all(self: &Arc<Shared>, mut records: Vec<Arc<CallRecord>>) -> usize {
         records.sort_by_key(|record| matches!(record.phase, Phase::Answered { .. }));
+        records.retain(|it| !planted("ringing-left-behind") || matches!(it.phase, Phase::Answered { .. }));
         let mut count = 0;
         for record in records {
             let home = self.home(record.home).filter(|_| self.actor(record.id).is_none());

@@ -11,6 +11,7 @@ use cluster::{Outcome, Seams, Urgency};
 use env::{Disk, DiskOp, Lane, Purpose};
 use futures::channel::oneshot;
 use machine::Rng;
+use machine::museum::planted;
 use trunk::settings::Reinvite;
 use trunk::{Name, Party, Resources};
 
@@ -227,6 +228,16 @@ impl Replica {
         self.cluster.read(|state| state.resources().clone())
     }
 
+    /// Whether a scope carries more calls than its limit: it was lowered.
+    fn is_beyond_a_limit(&self) -> bool {
+        self.cluster.read(|state| {
+            state.slots().any(|(scope, ..)| {
+                let limit = state.resources().concurrent(scope);
+                limit.is_some_and(|limit| state.usage(scope).concurrent > limit)
+            })
+        })
+    }
+
     /// Whether commands are being committed.
     pub(crate) fn is_writable(&self) -> bool {
         matches!(self.cluster.health(), Health::Ready) && !self.cluster.proposer().is_fenced()
@@ -263,7 +274,14 @@ impl Applied for Ear {
         for delta in deltas {
             let Some(shared) = self.shared() else { return };
             match delta {
-                Delta::Resources(resources) => shared.set_resources(resources),
+                Delta::Resources(resources) => {
+                    shared.set_resources(resources);
+                    if planted("lowered-limit-drops-calls") && shared.cluster.is_beyond_a_limit() {
+                        shared.call_ids().into_iter().for_each(|call| {
+                            shared.hang_up(call);
+                        });
+                    }
+                }
                 Delta::HomeMoved { from, to, .. } => {
                     if from.is_some() && *to == Some(shared.cluster.cluster().node()) {
                         add(&shared.metrics.takeovers);

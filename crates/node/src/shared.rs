@@ -10,6 +10,7 @@ use ::media::PortPair;
 use bytes::Bytes;
 use call::{CallCommand, CallId, CallRecord, Change, Context, Event, Flow, HomeId, Incarnation, Input};
 use call::{InviteKey, NodeId, Outcome, Phase, Remains, Secret};
+use machine::museum::planted;
 use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
@@ -287,6 +288,7 @@ impl Shared {
     pub(crate) fn draw(&self) -> Option<(CallId, u64)> {
         let incarnation = *self.incarnation.get()?;
         let counter = self.drawn.fetch_add(1, Ordering::Relaxed) + 1;
+        let incarnation = if planted("one-name-for-two-calls") { Incarnation(1) } else { incarnation };
         Some((CallId::new(incarnation, counter), lock(&self.rng).next_u64()))
     }
 

@@ -147,6 +147,7 @@ impl Caller {
             via: &self.session.local.via,
             branch: &branch,
             routes: &[],
+            record_routes: &self.session.local.record_routes,
             from: &dialog.local,
             to: &dialog.remote,
             call_id: &dialog.call_id,
@@ -231,12 +232,14 @@ impl Caller {
 
     fn on_answer(&mut self, now: Instant, message: &Message, flow: Flow) {
         self.progress(now);
-        let dialog = &mut self.session.dialog;
+        let Session { dialog, local, .. } = &mut self.session;
         dialog.remote.clone_from(&message.to);
         dialog.remote_tag.clone_from(&message.to_tag);
         dialog.flow = flow;
-        // RFC 3261 §12.1.2: the caller's route set is the Record-Route in reverse.
-        dialog.routes = message.record_routes.iter().rev().cloned().collect();
+        // RFC 3261 §12.1.2: the caller's route set is the Record-Route in reverse. Those before us take their own away.
+        let ours = &local.record_routes;
+        let beyond = message.record_routes.iter().rev().filter(|route| !ours.contains(route));
+        dialog.routes = beyond.cloned().collect();
         match &message.contact {
             Some(target) => dialog.target.clone_from(target),
             None => self.session.broke(Violation::Missing { header: "Contact" }),
@@ -294,6 +297,7 @@ impl Caller {
             via: &self.session.local.via,
             branch: &self.invite_branch,
             routes: &[],
+            record_routes: &[],
             from: &dialog.local,
             to: &dialog.remote,
             call_id: &dialog.call_id,

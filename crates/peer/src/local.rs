@@ -124,6 +124,9 @@ pub struct Local {
     pub run: u32,
     /// Whether lost messages are sent again. Without, a lost message is a failed call.
     pub retransmit: bool,
+    /// What proxies before us record of our INVITEs (RFC 3261 §16.6), the last of them first: the far side's route
+    /// set. They stand at our own address.
+    pub record_routes: Vec<String>,
     /// Via up to the branch's value.
     pub(crate) via: String,
 }
@@ -135,7 +138,7 @@ impl Local {
             Transport::Udp => format!("SIP/2.0/UDP {address};rport;branch="),
             Transport::Tcp => format!("SIP/2.0/TCP {address};rport;branch="),
         };
-        Local { transport, address, run, retransmit, via }
+        Local { transport, address, run, retransmit, record_routes: Vec::new(), via }
     }
 
     /// The tag of a call's end; also the stem of its branches.

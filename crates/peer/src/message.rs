@@ -97,8 +97,8 @@ pub struct Message {
     pub contact: Option<String>,
     /// Record-Route values, topmost first, as they came.
     pub record_routes: Vec<String>,
-    /// Whether there is a Route.
-    pub routed: bool,
+    /// Route values, topmost first, as they came.
+    pub routes: Vec<String>,
     /// Whether there is a Max-Forwards.
     pub max_forwards: Option<u32>,
     /// Require, as it came.
@@ -194,7 +194,7 @@ impl Message {
             cseq: (0, Method::Other),
             contact: None,
             record_routes: Vec::new(),
-            routed: false,
+            routes: Vec::new(),
             max_forwards: None,
             require: None,
             content_length: None,
@@ -258,7 +258,7 @@ impl Message {
                 route.typed().map_err(|_| Violation::Malformed { header: "Record-Route" })?;
                 self.record_routes.extend(split_commas(&text).map(str::to_owned));
             }
-            Header::Route(_) => self.routed = true,
+            Header::Route(route) => self.routes.extend(split_commas(route.value()).map(str::to_owned)),
             Header::MaxForwards(hops) => {
                 let hops = hops.value().trim().parse();
                 self.max_forwards = Some(hops.map_err(|_| Violation::Malformed { header: "Max-Forwards" })?);

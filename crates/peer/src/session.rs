@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use machine::Instant;
 
-use crate::local::{CallRef, Event, Flow, Local, Output, Transport, address_of};
+use crate::local::{CallRef, Event, Flow, Local, Output, Side, Transport, address_of};
 use crate::message::{Message, Method, Start};
 use crate::pending::{Pending, earliest, tick};
 use crate::sdp::{Audio, Direction};
@@ -169,6 +169,7 @@ impl Session {
             via: &self.local.via,
             branch,
             routes: if routed { &self.dialog.routes } else { &[] },
+            record_routes: &[],
             from: &self.dialog.local,
             to,
             call_id: &self.dialog.call_id,
@@ -416,6 +417,14 @@ impl Session {
         Some(self.description())
     }
 
+    /// The far side's route set: what our INVITE recorded (RFC 3261 §12.1.1). Our responses record nothing.
+    fn route_set(&self) -> &[String] {
+        match self.call.side {
+            Side::Caller => &self.local.record_routes,
+            Side::Callee => &[],
+        }
+    }
+
     fn check_request(&mut self, request: &Message) {
         let over_stream = self.local.transport == Transport::Tcp;
         let Start::Request(_, uri) = &request.start else { return };
@@ -428,8 +437,7 @@ impl Session {
             self.broke(Violation::CallIdChanged);
         } else if bare(uri) != bare(&self.dialog.contact) {
             self.broke(Violation::RequestUri);
-        } else if request.routed {
-            // We never record a route, so nobody has one to us (§12.1.1).
+        } else if request.routes != self.route_set() {
             self.broke(Violation::Route);
         }
     }
@@ -441,6 +449,7 @@ impl Session {
             via: &self.local.via,
             branch,
             routes: &self.dialog.routes,
+            record_routes: &[],
             from: &self.dialog.local,
             to: &self.dialog.remote,
             call_id: &self.dialog.call_id,

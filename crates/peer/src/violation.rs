@@ -51,8 +51,8 @@ pub enum Violation {
     /// An in-dialog request does not aim at our Contact (RFC 3261 §12.2.1.1).
     #[error("Request-URI is not our Contact")]
     RequestUri,
-    /// An in-dialog request carries a Route although the dialog has no route set.
-    #[error("Route without a route set")]
+    /// The Route values of a request inside the dialog are not the dialog's route set.
+    #[error("Route differs from the route set")]
     Route,
     /// No SDP where offer/answer needs one (RFC 3264 §4, RFC 3261 §13.2.1).
     #[error("SDP is missing")]

@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub branch: &'a str,
     /// The route set, first hop first.
     pub routes: &'a [String],
+    /// What proxies on our side have recorded, the last of them first.
+    pub record_routes: &'a [String],
     /// From with its tag.
     pub from: &'a str,
     /// To, with its tag inside a dialog.
@@ -40,6 +42,9 @@ impl Request<'_> {
         push(&mut out, &["\r\nMax-Forwards: 70\r\n"]);
         for route in self.routes {
             push(&mut out, &["Route: ", route, "\r\n"]);
+        }
+        for route in self.record_routes {
+            push(&mut out, &["Record-Route: ", route, "\r\n"]);
         }
         push(&mut out, &["From: ", self.from, "\r\nTo: ", self.to, "\r\nCall-ID: ", self.call_id]);
         push(&mut out, &["\r\nCSeq: "]);
@@ -168,6 +173,7 @@ mod tests {
             via: "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=",
             branch: "z9hG4bK1",
             routes: &["<sip:p;lr>".to_owned()],
+            record_routes: &[],
             from: "<sip:a@x>;tag=1",
             to: "<sip:b@x>",
             call_id: "c",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use machine::museum::planted;
 use machine::{Instant, Machine};
 
 use crate::deadlines::Deadlines;
@@ -82,7 +83,9 @@ impl InviteServer {
                     self.interval = self.times.first();
                     self.deadlines.set(Timer::G, now + self.interval);
                 }
-                self.deadlines.set(Timer::H, now + self.times.give_up());
+                if !planted("refused-call-never-forgotten") {
+                    self.deadlines.set(Timer::H, now + self.times.give_up());
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ mod demo;
 mod deny;
 mod fuzz;
 mod lint;
+mod museum;
 mod packages;
 mod shell;
 mod stages;
@@ -83,6 +84,15 @@ enum Command {
         /// The targets; left out: all of them.
         targets: Vec<String>,
     },
+    /// Plants one bug after the other and lets the simulation find each; prints which seed did, by what.
+    ///
+    /// Example: cargo xtask museum --jobs 2 cseq-reused
+    #[command(disable_help_flag = true)]
+    Museum {
+        /// Handed to `banyan-sim museum` unchanged.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Format, clippy, documentation and dependency policy: the stages that only read.
     ///
     /// Example: cargo xtask lint
@@ -113,6 +123,7 @@ fn main() -> ExitCode {
         Command::ExplainCorpus { corpus } => corpus::run(&corpus),
         Command::Bench { arguments } => bench::run(&arguments),
         Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets),
+        Command::Museum { arguments } => museum::run(&arguments),
         Command::Lint => lint::run(),
     };
     match outcome {

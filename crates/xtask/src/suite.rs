@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::shell::{self, Failure, PROFILE, Run};
 use crate::stages::Stages;
-use crate::{corpus, deny, fuzz, lint, packages};
+use crate::{corpus, deny, fuzz, lint, museum, packages};
 
 /// How long the stages with a length take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,11 @@ pub fn stages(length: Length, corpus: Option<PathBuf>) -> Stages {
     let stages = match corpus {
         Some(corpus) => stages.stage("corpus", move || corpus::check(&corpus)),
         None => stages,
+    };
+    let stages = match length {
+        // Building it takes minutes, and it proves the tests, not the product.
+        Length::Test => stages,
+        Length::Prove => stages.stage("museum", museum::all),
     };
     stages.stage("fuzz", move || fuzz::run(length.fuzz_seconds(), &[]))
 }
@@ -116,6 +121,13 @@ mod tests {
         let only = ["corpus".to_owned()];
         assert!(stages(Length::Prove, None).select(&only, &[]).is_err());
         assert!(stages(Length::Prove, Some("/nowhere".into())).select(&only, &[]).is_ok());
+    }
+
+    #[test]
+    fn the_museum_is_a_stage_of_prove_alone() {
+        let only = ["museum".to_owned()];
+        assert!(stages(Length::Test, None).select(&only, &[]).is_err());
+        assert!(stages(Length::Prove, None).select(&only, &[]).is_ok());
     }
 
     #[test]

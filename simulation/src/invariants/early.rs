@@ -1,12 +1,16 @@
-//! I-9: no 200 to the caller and no ACK to the callee before the answer is committed, emergency calls aside.
+//! I-9: nothing is said before what it rests on is committed, emergency calls aside: no 100 before the admission, no
+//! INVITE before its attempt, no 200 to the caller and no ACK to the callee before the answer, no refusal and no 200
+//! to a BYE before the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use call::Phase;
 use cluster::State;
+use machine::Instant;
 
-use super::{Invariant, Sent};
+use super::{Invariant, Sent, View};
 use crate::fault::Effects;
 use crate::letter::{Letter, Start, number_in};
 use crate::plan::{is_callee, is_caller};
@@ -17,51 +21,114 @@ pub struct NothingEarly {
     effects: Arc<Effects>,
     /// The branches of INVITEs to callees, by Call-ID: an ACK with one of them is of a refusal.
     invites: BTreeMap<String, BTreeSet<String>>,
+    /// The branches of INVITEs that opened something, by call: each is an attempt.
+    attempts: BTreeMap<u32, BTreeSet<String>>,
+    /// Calls that some copy has had, and since when.
+    admitted: BTreeMap<u32, Instant>,
 }
 
 /// What a node's copy knows of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    Rings,
+    /// With how many attempts.
+    Rings(usize),
     /// The caller has given up: an answer that crosses it is acknowledged and ended at once.
-    GivenUp,
+    GivenUp(usize),
     Answered,
     Nothing,
 }
 
+/// What a message promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    /// To the caller: its call is known.
+    Trying,
+    /// To the callee, for the so manyth time: it is called.
+    Invite(usize),
+    /// To the caller: it is answered.
+    Answer,
+    /// To the callee: its answer stands.
+    Ack,
+    /// To the caller: nothing comes of it.
+    Refusal,
+    /// To either: the call is over.
+    Bye,
+}
+
+impl Promise {
+    const fn words(self) -> &'static str {
+        match self {
+            Promise::Trying => "a provisional answer to the caller",
+            Promise::Invite(_) => "a fresh INVITE to the callee",
+            Promise::Answer => "a 200 to the caller",
+            Promise::Ack => "an ACK to the callee",
+            Promise::Refusal => "a refusal to the caller",
+            Promise::Bye => "a 200 to a BYE",
+        }
+    }
+
+    /// Whether what a copy has allows it.
+    const fn stands(self, known: Known) -> bool {
+        match (self, known) {
+            (Promise::Trying, known) => !matches!(known, Known::Nothing),
+            (Promise::Invite(count), Known::Rings(attempts) | Known::GivenUp(attempts)) => count <= attempts,
+            (Promise::Invite(_), Known::Answered | Known::Nothing) => false,
+            (Promise::Answer | Promise::Ack, known) => !matches!(known, Known::Rings(_)),
+            (Promise::Refusal, known) => !matches!(known, Known::Rings(_) | Known::GivenUp(_)),
+            (Promise::Bye, known) => !matches!(known, Known::Answered),
+        }
+    }
+}
+
 fn known(state: &State, number: u32) -> Known {
     let record = state.calls().find(|record| number_in(record.admit.facts.to.as_bytes()) == Some(number));
-    match record.map(|record| &record.phase) {
-        None => Known::Nothing,
-        Some(Phase::Ringing { cancelled: true, .. }) => Known::GivenUp,
-        Some(Phase::Ringing { .. }) => Known::Rings,
-        Some(Phase::Answered { .. }) => Known::Answered,
+    let Some(record) = record else { return Known::Nothing };
+    match &record.phase {
+        Phase::Ringing { cancelled: true, .. } => Known::GivenUp(record.attempts.len()),
+        Phase::Ringing { .. } => Known::Rings(record.attempts.len()),
+        Phase::Answered { .. } => Known::Answered,
     }
 }
 
 impl NothingEarly {
     /// Calls whose bytes the network has changed are left alone.
     pub fn new(effects: Arc<Effects>) -> NothingEarly {
-        NothingEarly { effects, invites: BTreeMap::new() }
+        let (invites, attempts, admitted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        NothingEarly { effects, invites, attempts, admitted }
     }
 
     /// What the letter promises, if it does.
-    fn promise(&mut self, letter: &Letter<'_>, to_callee: bool, late: bool) -> Option<&'static str> {
-        match letter.start {
-            Start::Request("INVITE") if to_callee => {
+    fn promise(&mut self, letter: &Letter<'_>, to_callee: bool, late: bool) -> Option<Promise> {
+        match (letter.start, letter.cseq.1) {
+            (Start::Request("INVITE"), _) if to_callee => {
                 let known = self.invites.entry(letter.call_id.to_owned()).or_default();
                 known.insert(letter.branch.to_owned());
-                None
+                let number = letter.number.filter(|_| letter.to_tag.is_empty())?;
+                let attempts = self.attempts.entry(number).or_default();
+                attempts.insert(letter.branch.to_owned()).then_some(Promise::Invite(attempts.len()))
             }
-            Start::Request("ACK") if to_callee => {
+            (Start::Request("ACK"), _) if to_callee => {
                 let refusal = self.invites.get(letter.call_id).is_some_and(|it| it.contains(letter.branch));
                 // Where messages are lost a callee may be given up and answer late: it gets ACK and BYE.
-                (!refusal && !late).then_some("an ACK to the callee")
+                (!refusal && !late).then_some(Promise::Ack)
             }
-            Start::Response(200..300) if !to_callee && letter.cseq.1 == "INVITE" => {
-                Some("a 200 to the caller")
-            }
+            (Start::Response(..200), "INVITE") if !to_callee => Some(Promise::Trying),
+            (Start::Response(200..300), "INVITE") if !to_callee => Some(Promise::Answer),
+            (Start::Response(300..), "INVITE") if !to_callee => Some(Promise::Refusal),
+            (Start::Response(200..300), "BYE") => Some(Promise::Bye),
             _ => None,
+        }
+    }
+
+    /// Whether a promise may be kept or broken whatever a copy says.
+    fn is_excused(&self, promise: Promise, number: u32, at: Instant) -> bool {
+        let since = self.admitted.get(&number).map(|since| at.since(*since));
+        match promise {
+            // It was admitted, and may be over: a copy of its INVITE came late.
+            Promise::Trying => since.is_some(),
+            // A caller that waited so long for a commit is told (`call::overdue`).
+            Promise::Refusal => since.is_some_and(|since| since >= OVERDUE),
+            _ => false,
         }
     }
 }
@@ -83,6 +150,40 @@ impl Invariant for NothingEarly {
         let promise = self.promise(&letter, to_callee, late)?;
         let handle = sent.nodes.iter().find(|handle| handle.cluster().node().0 == node)?;
         let known = handle.cluster().read(|state| known(state, number));
-        (known == Known::Rings).then(|| format!("node {node} sends {promise} of call #{number}, which rings"))
+        let wrong = !promise.stands(known) && !self.is_excused(promise, number, sent.at);
+        wrong.then(|| format!("node {node} sends {} of call #{number}: {known:?}", promise.words()))
+    }
+
+    fn look(&mut self, view: &View<'_>) -> Option<String> {
+        for node in view.moved {
+            node.cluster().read(|state| {
+                let numbers = state.calls().filter_map(|it| number_in(it.admit.facts.to.as_bytes()));
+                numbers.for_each(|number| {
+                    self.admitted.entry(number).or_insert(view.at);
+                });
+            });
+        }
+        None
+    }
+}
+
+/// A little less than 64·T1.
+const OVERDUE: Duration = Duration::from_secs(31);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i9_each_promise_stands_on_what_is_committed_and_on_nothing_less() {
+        let all = [Known::Nothing, Known::Rings(1), Known::GivenUp(1), Known::Answered];
+        let stands = |promise: Promise| all.map(|known| promise.stands(known));
+        assert_eq!(stands(Promise::Trying), [false, true, true, true]);
+        assert_eq!(stands(Promise::Invite(1)), [false, true, true, false]);
+        assert_eq!(stands(Promise::Invite(2)), [false; 4]);
+        assert_eq!(stands(Promise::Answer), [true, false, true, true]);
+        assert_eq!(stands(Promise::Ack), [true, false, true, true]);
+        assert_eq!(stands(Promise::Refusal), [true, false, false, true]);
+        assert_eq!(stands(Promise::Bye), [true, true, true, false]);
     }
 }

@@ -4,11 +4,14 @@
 mod billing;
 mod cdrs;
 mod digests;
+mod drained;
 mod early;
 mod finals;
+mod forward;
 mod leaders;
 mod limits;
 mod minority;
+mod offers;
 mod promises;
 mod refusals;
 mod rehomed;
@@ -16,6 +19,7 @@ mod sequence;
 mod slots;
 mod speakers;
 pub mod talk;
+mod windows;
 mod written;
 
 use std::collections::BTreeMap;
@@ -36,17 +40,21 @@ use crate::plan::{self, Plan};
 pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
 pub use digests::EqualDigests;
+pub use drained::DrainedIsEmpty;
 pub use early::NothingEarly;
 pub use finals::OneFinal;
+pub use forward::OnlyForward;
 pub use leaders::OneLeader;
 pub use limits::Limits;
 pub use minority::MuteMinority;
+pub use offers::OneOffer;
 pub use promises::judge;
 pub use refusals::NoFalseRefusal;
 pub use rehomed::Rehomed;
 pub use sequence::Sequence;
 pub use slots::Slots;
 pub use speakers::OneSpeaker;
+pub use windows::CountedOnce;
 pub use written::CdrsWritten;
 
 /// A datagram that leaves.
@@ -220,17 +228,21 @@ pub fn all(plan: &Plan, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn
     vec![
         Box::new(Limits::default()),
         Box::new(Slots::default()),
+        Box::new(CountedOnce::default()),
         Box::new(NoFalseRefusal::new(effects.clone())),
         Box::new(OneSpeaker::new(homes.clone())),
         Box::new(MuteMinority::new(homes, detect / 2, effects.clone())),
         Box::new(NothingEarly::new(effects.clone())),
         Box::new(Sequence::new(effects.clone())),
         Box::new(OneFinal::new(effects.clone())),
+        Box::new(OneOffer::new(effects.clone())),
         Box::new(OneCdrPerCall::default()),
         Box::new(NoNegativeBill),
         Box::new(CdrsWritten),
         Box::new(Rehomed::new(plan, effects.clone())),
         Box::new(EqualDigests::default()),
+        Box::new(OnlyForward::default()),
+        Box::new(DrainedIsEmpty::default()),
         Box::new(OneLeader::default()),
     ]
 }

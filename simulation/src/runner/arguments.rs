@@ -26,6 +26,14 @@ pub struct Arguments {
     pub rate: u32,
     /// For how long they are placed.
     pub seconds: u64,
+    /// The bug to plant.
+    pub plant: Option<String>,
+    /// The bugs to hunt.
+    pub names: Vec<String>,
+    /// How many seeds each of them may need.
+    pub seeds_max: u64,
+    /// Whether the seeds that are known to catch them are left out.
+    pub anew: bool,
 }
 
 impl Arguments {
@@ -41,11 +49,23 @@ impl Arguments {
             cut: Cut::default(),
             rate: 20,
             seconds: 30,
+            plant: None,
+            names: Vec::new(),
+            seeds_max: 1_000,
+            anew: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             if word == "--digest" {
                 read.digest = true;
+                continue;
+            }
+            if word == "--anew" {
+                read.anew = true;
+                continue;
+            }
+            if !word.starts_with("--") {
+                read.names.push(word.clone());
                 continue;
             }
             let value = words.next()?;
@@ -64,6 +84,8 @@ impl Arguments {
                 }
                 "--calls" => read.cut.calls = Some(value.parse().ok()?),
                 "--rate" => read.rate = value.parse().ok().filter(|rate| *rate > 0)?,
+                "--plant" => read.plant = Some(value.clone()),
+                "--seeds-max" => read.seeds_max = value.parse().ok().filter(|max| *max > 0)?,
                 "--seconds" => read.seconds = value.parse().ok()?,
                 _ => return None,
             }
@@ -77,7 +99,7 @@ impl Arguments {
     }
 }
 
-/// What is left out of a run, as the command line says it.
+/// What is left out of a run, and what is planted, as the command line says it.
 pub fn cut_words(cut: &Cut) -> String {
     let mut words = String::new();
     // Writing into a String can't fail.
@@ -88,6 +110,9 @@ pub fn cut_words(cut: &Cut) -> String {
     }
     if let Some(calls) = cut.calls {
         let _ = write!(words, " --calls {calls}");
+    }
+    if let Some(name) = machine::museum::chosen() {
+        let _ = write!(words, " --plant {name}");
     }
     words
 }

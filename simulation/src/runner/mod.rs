@@ -3,6 +3,7 @@
 
 mod arguments;
 mod ladder;
+mod museum;
 mod report;
 mod shrink;
 mod sweep;
@@ -25,6 +26,9 @@ usage: banyan-sim run --seed N [--faults 0,2] [--calls N] [--trace FILE] [--dige
                                        the same, bad ones or not, and how often each kind of fault took effect
        banyan-sim shrink --seed N      fewer faults and fewer calls with the same failure
        banyan-sim faults               the catalogue
+       banyan-sim plants               the bugs that a build with a museum can plant: --plant NAME, with any seed
+       banyan-sim museum [--jobs N] [--seeds-max N] [--anew] [NAME …]
+                                       which seed catches each of them, and by what
        banyan-sim speed [--rate N] [--seconds N]
                                        simulated seconds per second of CPU, without faults";
 
@@ -32,6 +36,12 @@ usage: banyan-sim run --seed N [--faults 0,2] [--calls N] [--trace FILE] [--dige
 pub fn main(words: &[String]) -> ExitCode {
     let Some((command, rest)) = words.split_first() else { return usage() };
     let Some(arguments) = Arguments::parse(rest) else { return usage() };
+    if let Err(code) = museum::plant(arguments.plant.as_deref()) {
+        return code;
+    }
+    if !arguments.names.is_empty() && command != "museum" {
+        return usage();
+    }
     match (command.as_str(), arguments.seed, &arguments.seeds) {
         ("run" | "replay", Some(seed), None) => run(seed, &arguments),
         ("plan", Some(seed), None) => {
@@ -49,6 +59,8 @@ pub fn main(words: &[String]) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        ("plants", None, None) => museum::list(),
+        ("museum", None, None) => museum::hunt(&arguments),
         ("speed", None, None) => speed(&arguments),
         _ => usage(),
     }

@@ -13,7 +13,7 @@ use crate::Cut;
 use crate::fault::Kind;
 
 /// A process that runs a seed.
-struct Running {
+pub(super) struct Running {
     seed: u64,
     child: Child,
 }
@@ -88,8 +88,8 @@ pub fn sweep(seeds: Range<u64>, arguments: &Arguments, stops: bool) -> ExitCode 
             (_, true, true) => break,
             (false, false, _) => {
                 let Some(seed) = left.next() else { break };
-                match start(seed, &arguments.cut) {
-                    Ok(child) => running.push(Running { seed, child }),
+                match start(seed, &cut_words(&arguments.cut)) {
+                    Ok(started) => running.push(started),
                     Err(code) => return code,
                 }
             }
@@ -121,17 +121,27 @@ pub fn sweep(seeds: Range<u64>, arguments: &Arguments, stops: bool) -> ExitCode 
     }
 }
 
-fn start(seed: u64, cut: &Cut) -> Result<Child, ExitCode> {
+/// Starts a seed in a process of its own, with these words on its command line.
+pub(super) fn start(seed: u64, words: &str) -> Result<Running, ExitCode> {
     let program = program();
     let mut command = Command::new(&program);
-    command.args(["run", "--digest", "--seed", &seed.to_string()]).args(cut_words(cut).split_whitespace());
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|error| {
+    command.args(["run", "--digest", "--seed", &seed.to_string()]).args(words.split_whitespace());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    child.map(|child| Running { seed, child }).map_err(|error| {
         eprintln!("cannot run {}: {error}", program.display());
         ExitCode::from(2)
     })
 }
 
-fn finish(mut running: Running) -> Ran {
+/// Ends one whose outcome nobody wants any more.
+pub(super) fn end(mut running: Running) {
+    // It may have ended by itself.
+    let _ = running.child.kill();
+    let _ = running.child.wait();
+}
+
+/// Waits for its end.
+pub(super) fn finish(mut running: Running) -> Ran {
     let mut said = String::new();
     let read = running.child.stdout.take().map(|mut out| out.read_to_string(&mut said));
     let good =
@@ -141,7 +151,7 @@ fn finish(mut running: Running) -> Ran {
 
 /// A seed in a process of its own, to its end.
 pub(super) fn ran(seed: u64, cut: &Cut) -> Option<Ran> {
-    start(seed, cut).ok().map(|child| finish(Running { seed, child }))
+    start(seed, &cut_words(cut)).ok().map(finish)
 }
 
 /// A bad seed once more, with all that it has to say.
