@@ -9,6 +9,7 @@ use std::time::Duration;
 use call::Phase;
 use cluster::State;
 use machine::Instant;
+use node::NodeHandle;
 
 use super::{Invariant, Sent, View};
 use crate::fault::Effects;
@@ -148,9 +149,16 @@ impl Invariant for NothingEarly {
         // What the callee of a lost home says late ends at once, too, while the call goes on elsewhere.
         let late = self.effects.is_harmed(number) || self.effects.adoption(number).is_some();
         let promise = self.promise(&letter, to_callee, late)?;
-        let handle = sent.nodes.iter().find(|handle| handle.cluster().node().0 == node)?;
-        let known = handle.cluster().read(|state| known(state, number));
-        let wrong = !promise.stands(known) && !self.is_excused(promise, number, sent.at);
+        let sender = sent.nodes.iter().find(|handle| handle.cluster().node().0 == node)?;
+        let known = sender.cluster().read(|state| known(state, number));
+        // What a node passes on for another that has adopted the call stands on that one's copy.
+        let applied = sender.cluster().status().applied;
+        let stands = |handle: &NodeHandle| {
+            let cluster = handle.cluster();
+            cluster.status().applied >= applied
+                && promise.stands(cluster.read(|state| self::known(state, number)))
+        };
+        let wrong = !sent.nodes.iter().any(stands) && !self.is_excused(promise, number, sent.at);
         wrong.then(|| format!("node {node} sends {} of call #{number}: {known:?}", promise.words()))
     }
 
