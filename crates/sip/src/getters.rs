@@ -145,7 +145,7 @@ impl<'a> Message<'a> {
         self.all(Name::Privacy).flat_map(|v| v.split(|b| matches!(b, b';' | b','))).map(trim)
     }
 
-    /// The lines of Authorization or Proxy-Authorization that can be read (§20.7, §20.28).
+    /// The lines of Authorization or Proxy-Authorization, or of the challenges, that can be read (§20.7, §20.28).
     pub fn credentials(&self, name: Name) -> impl Iterator<Item = Credentials<'a>> {
         self.all(name).filter_map(Credentials::parse)
     }

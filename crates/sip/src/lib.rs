@@ -24,6 +24,7 @@
 
 mod address;
 mod body;
+mod challenge;
 mod error;
 mod fields;
 mod framer;
@@ -44,6 +45,7 @@ mod writer;
 
 pub use address::NameAddr;
 pub use body::{Part, Parts};
+pub use challenge::{Authorization, Challenge};
 pub use error::ParseError;
 pub use fields::{Contact, Credentials, MediaType, RAck, Reason, Refresher, SessionExpires};
 pub use framer::{Frame, FrameError, Framer};

@@ -34,6 +34,11 @@ impl<'o> Writer<'o> {
         Writer { out }
     }
 
+    /// Begins header lines that become part of a message later.
+    pub fn lines(out: &'o mut Vec<u8>) -> Writer<'o> {
+        Writer { out }
+    }
+
     /// A header whose value is the parts one after another.
     pub fn header(&mut self, name: Name, parts: &[&[u8]]) -> &mut Self {
         self.named(name.as_str().as_bytes(), parts)
