@@ -12,6 +12,7 @@ use thiserror::Error;
 use trunk::settings::PortRange;
 use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
 
+use crate::registration::{Register, Registered};
 use crate::state::APPLY_VERSION;
 
 /// Commands of one node, in their order. Applied whole or not at all.
@@ -101,6 +102,8 @@ pub enum Command {
     Remove(NodeId),
     /// Lets commands mean what they mean in this version.
     RaiseVersion(u32),
+    /// An account of a trunk registers.
+    Register(Box<Register>),
 }
 
 /// How long a node takes no homes.
@@ -188,6 +191,8 @@ pub enum Outcome {
     Put(Result<Vec<Applied>, ApplyError>),
     /// Of `DeleteResource`.
     Deleted(Result<(), DeleteError>),
+    /// Of a `Register`.
+    Registered(Registered),
     /// It was applied; there is nothing to say.
     Done,
     /// A command about nodes, homes or the version was refused; nothing changed.

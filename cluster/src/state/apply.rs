@@ -19,6 +19,8 @@ impl State {
         // A new leader's clock may lag by what it had not heard of; the cluster's time never goes back.
         self.time = if planted("time-turned-back") { stamped.time } else { self.time.max(stamped.time) };
         self.invites.forget(self.time);
+        self.proofs.forget(self.time);
+        self.bindings.forget(self.time);
         let batch = &stamped.batch;
         if let Err(verdict) = self.accept(batch) {
             return verdict;
@@ -57,6 +59,7 @@ impl State {
             Command::Resume(node) => outcome(self.resume(*node, deltas)),
             Command::Remove(node) => outcome(self.remove(*node, deltas)),
             Command::RaiseVersion(to) => outcome(self.raise_version(*to)),
+            Command::Register(register) => Outcome::Registered(self.register(batch.node, register)),
         }
     }
 
@@ -84,6 +87,7 @@ impl State {
             if planted("windows-cleared-by-reload") {
                 self.windows.clear();
             }
+            self.bindings.follow(&self.resources);
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());
@@ -119,6 +123,11 @@ impl Step<'_> {
         }
         if self.state.calls.contains_key(&self.call) {
             return call::Outcome::Duplicate(self.call);
+        }
+        let replayed = admit.proof.as_ref().is_some_and(|proof| !self.state.take_proof(proof));
+        // An emergency call is put through (I-27), perhaps long before it could be recorded.
+        if replayed && !admit.emergency {
+            return call::Outcome::Replayed;
         }
         let target = match self.decide(admit) {
             Ok(target) => target,
@@ -220,6 +229,8 @@ impl Step<'_> {
 
     fn refuse(&mut self, refuse: &Refuse) -> call::Outcome {
         if self.state.invites.known(&refuse.key).is_none() {
+            // Used or not, it is refused; but it proves nothing a second time.
+            let _ = refuse.proof.as_ref().is_none_or(|proof| self.state.take_proof(proof));
             self.keep_cdr(Cdr::refused(self.call, refuse, self.node));
             self.state.invites.decide(&refuse.key, self.call, None);
             self.state.invites.finish(&refuse.key, self.state.time);

@@ -4,12 +4,14 @@
 //! ordered maps only.
 
 mod apply;
+mod bindings;
 mod cdrs;
 mod digest;
 mod homes;
 mod invites;
 mod nodes;
 mod placement;
+mod proofs;
 mod slots;
 mod snapshot;
 mod windows;
@@ -43,6 +45,8 @@ pub struct State {
     windows: BTreeMap<Name, windows::Windows>,
     invites: invites::Invites,
     cdrs: cdrs::Cdrs,
+    bindings: bindings::Bindings,
+    proofs: proofs::Proofs,
     /// What commands mean. A cluster begins at 0 and rises when every node can follow.
     apply_version: u32,
     /// How many homes there ever were.
@@ -196,6 +200,6 @@ impl State {
     /// The digests of what keeps its own.
     fn kept_apart(&self) -> u64 {
         let version = digest::of_version(self.apply_version, self.homes_made);
-        self.slots.digest.wrapping_add(self.roster).wrapping_add(version)
+        self.slots.digest.wrapping_add(self.roster).wrapping_add(version).wrapping_add(self.bindings.digest)
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use trunk::{Name, Resources};
 
 use super::digest::{self, Mixer};
-use super::{APPLY_VERSION, Home, Node, State, cdrs, invites, windows};
+use super::{APPLY_VERSION, Home, Node, State, bindings, cdrs, invites, proofs, windows};
 use crate::codec;
 
 /// Why a snapshot can't be read.
@@ -62,6 +62,8 @@ struct Head {
     apply_version: u32,
     homes_made: u32,
     digest: u64,
+    bindings: bindings::Bindings,
+    proofs: proofs::Proofs,
 }
 
 impl State {
@@ -80,6 +82,8 @@ impl State {
             apply_version: self.apply_version,
             homes_made: self.homes_made,
             digest,
+            bindings: self.bindings,
+            proofs: self.proofs,
         };
         let finished: Vec<_> =
             self.invites.finished().map(|(at, dialog, it)| Section::Invite(at, dialog, it.clone())).collect();
@@ -161,6 +165,7 @@ impl State {
         self.windows = head.windows;
         self.cdrs = cdrs::Cdrs::restored(head.cdrs_made);
         (self.apply_version, self.homes_made) = (head.apply_version, head.homes_made);
+        (self.bindings, self.proofs) = (head.bindings, head.proofs);
         self.roster = self.roster_again();
         head.label
     }
@@ -196,6 +201,7 @@ impl State {
         slots.digest == self.slots.digest
             && self.slots().count() == held
             && self.roster == self.roster_again()
+            && self.bindings.is_consistent()
             && self.calls.values().all(|record| self.homes.contains_key(&record.home))
             && self.homes.values().all(|home| home.holder.as_ref().is_none_or(alive))
     }

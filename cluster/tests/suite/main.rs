@@ -11,6 +11,7 @@ mod log;
 mod membership;
 mod net;
 mod quic;
+mod registrations;
 mod several;
 mod speakers;
 mod state;

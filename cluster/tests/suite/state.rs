@@ -179,6 +179,7 @@ fn a_repeated_invite_of_a_refused_call_hears_the_same_and_makes_no_second_cdr() 
             status: 403,
             reason: "destinations.deny_prefixes".to_owned(),
             started_at: admit.started_at,
+            proof: None,
         }))
     };
     assert_eq!((bench.call(3, refuse()), bench.call(3, refuse())), (Call::Done, Call::Done));

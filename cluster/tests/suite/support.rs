@@ -213,6 +213,7 @@ pub fn target(gateway: &str) -> Target {
         transport: Transport::Udp,
         slots: vec![slot(Scope::Gateway(name(gateway)), Side::Egress)],
         is_failover: false,
+        registered: None,
     }
 }
 
@@ -255,6 +256,7 @@ pub fn admit(n: u64, from: &str, gateways: &[&str]) -> Admit {
         emergency: false,
         ports: None,
         started_at: WallTime(1_800_000_000_000),
+        proof: None,
     }
 }
 

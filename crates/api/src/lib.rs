@@ -11,6 +11,7 @@ mod members;
 mod openapi;
 mod pages;
 mod problem;
+mod registrations;
 mod resources;
 mod server;
 

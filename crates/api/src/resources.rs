@@ -91,12 +91,16 @@ fn facts(node: &NodeHandle, resource: &Resource) -> Vec<(&'static str, Value)> {
         (state.usage(&scope), state.calls().filter(involved).count())
     });
     let Usage { concurrent, minute, hour, day, week } = usage;
-    let mut facts = vec![(
+    let mut facts = Vec::new();
+    if let Resource::Trunk(it) = resource {
+        facts.push(("registrations", crate::registrations::of(node, it)));
+    }
+    facts.push((
         "in_use",
         json!({
             "calls": calls, "slots": concurrent, "minute": minute, "hour": hour, "day": day, "week": week,
         }),
-    )];
+    ));
     let filter = cluster::CdrFilter {
         trunk: trunk.map(|name| name.to_string()),
         limit: Some(200),
@@ -179,7 +183,8 @@ pub(crate) async fn apply(
     put_all(&node, set, apply.dry_run).await
 }
 
-async fn put_all(node: &NodeHandle, set: config::ResourceSet, dry_run: bool) -> Answer {
+async fn put_all(node: &NodeHandle, mut set: config::ResourceSet, dry_run: bool) -> Answer {
+    set.resources = node.with_passwords_kept(set.resources);
     let resources = node.cluster().read(|state| state.resources().clone());
     let unresolved = set.unresolved(|kind, name| resources.get(kind, name).is_some());
     if !unresolved.is_empty() {

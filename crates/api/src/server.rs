@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::auth::{Guard, guard};
 use crate::problem::Problem;
-use crate::{live, members, openapi, pages, resources};
+use crate::{live, members, openapi, pages, registrations, resources};
 
 /// Where and for whom HTTP is served.
 #[derive(Clone)]
@@ -184,6 +184,8 @@ fn app(node: NodeHandle, rule: Arc<Guard>) -> Router {
         .route("/v1/nodes/{name}", get(members::node_by_name).delete(members::remove))
         .route("/v1/nodes/{name}/drain", post(members::drain))
         .route("/v1/nodes/{name}/resume", post(members::resume))
+        .route("/v1/registrations", get(registrations::list))
+        .route("/v1/registrations/{name}", get(registrations::by_name))
         .route("/v1/homes", get(live::homes))
         .route("/v1/homes/{name}", get(live::home_by_name))
         .route("/v1/{kind}", get(resources::list))

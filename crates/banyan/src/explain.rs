@@ -128,7 +128,8 @@ impl Policy<'_> {
             }
             Identified::Claimed { .. } | Identified::Challenge { .. } => {
                 line(out, "rule", "access.auth");
-                Err("reject 403 the source must authenticate by digest, which is not built yet".to_owned())
+                let status = if message.method() == Some(Method::Register) { 401 } else { 407 };
+                Err(format!("reject {status} the source must authenticate by digest"))
             }
             Identified::Unknown => {
                 line(out, "rule", "access.networks");

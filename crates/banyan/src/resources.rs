@@ -314,6 +314,20 @@ const KINDS: &[Kind] = &[
             column("CALLS", "calls"),
         ],
     },
+    Kind {
+        name: "registrations",
+        singular: "registration",
+        is_resource: false,
+        columns: &[
+            column("ACCOUNT", "name"),
+            column("TRUNK", "trunk"),
+            column("NUMBER", "account"),
+            column("CONTACT", "contact"),
+            column("SOURCE", "source"),
+            column("EXPIRES S", "expires_s"),
+            column("NODE", "node"),
+        ],
+    },
     Kind { name: "calls", singular: "call", is_resource: false, columns: CALLS },
     Kind {
         name: "cdrs",
@@ -335,9 +349,6 @@ const KINDS: &[Kind] = &[
 fn kind_of(word: &str) -> Result<&'static Kind> {
     if let Some(kind) = KINDS.iter().find(|kind| kind.name == word || kind.singular == word) {
         return Ok(kind);
-    }
-    if ["registration", "registrations"].contains(&word) {
-        return Err(Failure::Usage("registrations are not built yet".to_owned()));
     }
     let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     Err(Failure::Usage(format!("{word} is not a kind; kinds are {}", names.join(", "))))

@@ -94,6 +94,7 @@ fn admit(
         facts,
         ports,
         started_at: wall,
+        proof: arrival.proof.as_ref().map(|proof| proof.used),
     }
 }
 
@@ -110,8 +111,8 @@ fn examine(
     if message.length() > INVITE_MAX {
         return Err(reject::too_large());
     }
-    let plan =
-        resources.plan(&arrival.party, called, arrival.seed).map_err(|reject| reject::policy(&reject))?;
+    let plan = resources.plan_with(&arrival.party, called, arrival.seed, &*context.bindings);
+    let plan = plan.map_err(|reject| reject::policy(&reject))?;
     let caller = caller(resources, message, arrival, settings, plan.emergency)
         .map_err(|reject| reject::policy(&reject))?;
     facts.asserted = Some(caller.asserted.clone()).filter(|asserted| !asserted.is_empty());

@@ -180,10 +180,12 @@ impl Call {
         ports: &mut dyn TakePorts,
     ) -> Call {
         let screened = admission::screen(&context, wall, &arrival, ports);
-        let Arrival { invite, flow, party, seed, .. } = arrival;
+        let Arrival { invite, flow, party, seed, proof, .. } = arrival;
         let mut call = Call::empty(context, id, seed, party);
         let server = InviteServer::new(call.context.times, flow.transport != trunk::Transport::Udp);
         let mut setup = Box::new(Setup::new(invite, flow, server));
+        let used = proof.as_ref().map(|proof| proof.used);
+        setup.again = proof.map(|proof| proof.again).unwrap_or_default();
         match screened {
             Screened::Admit(admit) => {
                 call.media.ports = admit.ports.clone();
@@ -203,6 +205,7 @@ impl Call {
                     status: refused.answer.status,
                     reason: refused.answer.text.clone(),
                     started_at: wall,
+                    proof: used,
                 };
                 setup.verdict = Some(Verdict::Ours(refused.answer));
                 call.setup = Some(setup);

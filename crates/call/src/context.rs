@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
-use trunk::{Resources, Transport};
+use trunk::{Bindings, Resources, Transport};
 
 use crate::id::{Epoch, HomeId};
 
@@ -18,6 +18,8 @@ pub struct Context {
     pub epoch: Epoch,
     /// The resources.
     pub resources: Arc<Resources>,
+    /// Where accounts are registered.
+    pub bindings: Arc<dyn Bindings>,
     /// The cluster's key.
     pub secret: Secret,
     /// The domain of our URIs and of Warning.
@@ -50,6 +52,11 @@ impl Secret {
     /// A key.
     pub const fn new(key: [u8; 16]) -> Secret {
         Secret(key)
+    }
+
+    /// The key itself, for whoever derives others from it.
+    pub const fn bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// A keyed digest (SipHash-2-4, 128 bit) of `parts`; lengths are hashed too, so that parts can't be shifted.

@@ -23,6 +23,17 @@ pub struct Arrival {
     pub strip: usize,
     /// Drawn by the node: everything random in the call follows from it.
     pub seed: u64,
+    /// How it proved by digest who it is.
+    pub proof: Option<Proof>,
+}
+
+/// A digest that was right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The use of a nonce that it was.
+    pub used: auth::Use,
+    /// The header lines of a new challenge, each with its CRLF: what the caller hears if that use was made before.
+    pub again: Vec<u8>,
 }
 
 /// Where a call takes its RTP ports from, as it begins or is restored.

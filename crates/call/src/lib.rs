@@ -40,6 +40,6 @@ pub use call::Call;
 pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};
 pub use context::{Context, Secret};
 pub use id::{CallId, Epoch, HomeId, Incarnation, NodeId};
-pub use io::{Arrival, Event, Input, Output, RelayChange, Remains, TakePorts};
+pub use io::{Arrival, Event, Input, Output, Proof, RelayChange, Remains, TakePorts};
 pub use live::{CallRecord, Moments, Phase, Tried, slots_for};
 pub use record::*;

@@ -32,7 +32,7 @@ impl Call {
         let trusted = matches!(leg.target.party, trunk::Party::Gateway { .. });
         let presented = callee.map(|settings| settings.identity.present(&admit.caller, trusted));
         self.push_from(writer.buffer(), presented.as_ref(), &self.egress_tag(leg.number));
-        writer.header(Name::To, &[b"<", leg.target.uri.as_bytes(), b">"]);
+        self.push_to(&mut writer, leg.target);
         writer.header(Name::CallId, &[&route::call_id(&self.context.secret, self.id, self.seed, leg.number)]);
         writer.cseq(INVITE_CSEQ, Method::Invite);
         self.push_contact(writer.buffer(), &leg.flow);
@@ -46,6 +46,20 @@ impl Call {
         self.push_added(&mut writer, callee, &admit.plan, &admit.caller, leg.number);
         finish(&mut writer, invite, offer);
         out.into()
+    }
+
+    /// Whom the call is for, and the way there: a registered account's Contact is the Request-URI, its Path the Route
+    /// (RFC 3327 §5.2), and To says the number.
+    fn push_to(&self, writer: &mut Writer<'_>, target: &Target) {
+        let Some(registered) = &target.registered else {
+            writer.header(Name::To, &[b"<", target.uri.as_bytes(), b">"]);
+            return;
+        };
+        for route in &registered.route {
+            writer.header(Name::Route, &[route.as_bytes()]);
+        }
+        let (user, domain) = (registered.user.as_bytes(), self.context.domain.as_bytes());
+        writer.header(Name::To, &[b"<sip:", user, b"@", domain, b">"]);
     }
 
     /// A provisional answer to the caller. `extra`: whole header lines, each with its CRLF.
@@ -119,6 +133,7 @@ impl Call {
         if answer.needs_timer {
             writer.header(Name::Require, &[b"timer"]);
         }
+        writer.buffer().extend_from_slice(&answer.challenge);
         writer.end();
         out.into()
     }

@@ -90,6 +90,8 @@ pub struct Admit {
     pub ports: Option<Ports>,
     /// When the INVITE arrived, by the home's clock.
     pub started_at: WallTime,
+    /// The use of a nonce by which the caller proved who it is: it counts once (RFC 7616 §3.4).
+    pub proof: Option<auth::Use>,
 }
 
 /// A call of an identified trunk that policy refuses: a CDR and nothing else.
@@ -109,6 +111,8 @@ pub struct Refuse {
     pub reason: String,
     /// When the INVITE arrived.
     pub started_at: WallTime,
+    /// As in `Admit`.
+    pub proof: Option<auth::Use>,
 }
 
 /// One egress INVITE is about to be sent.
@@ -284,6 +288,8 @@ pub enum Outcome {
     Duplicate(CallId),
     /// The same request came by another way: 482 (RFC 3261 §8.2.2.2).
     Merged,
+    /// The caller's digest was used before: it is challenged again.
+    Replayed,
     /// Applied.
     Done,
     /// The home's epoch or the call is gone; nothing was applied.

@@ -23,6 +23,8 @@ pub struct Answer {
     pub min_se_s: Option<u32>,
     /// Whether the caller must have session timers (`Require: timer`).
     pub needs_timer: bool,
+    /// Header lines of a challenge, each with its CRLF.
+    pub challenge: Vec<u8>,
 }
 
 impl Answer {
@@ -37,6 +39,7 @@ impl Answer {
             q850: None,
             min_se_s: None,
             needs_timer: false,
+            challenge: Vec::new(),
         }
     }
 
@@ -63,6 +66,8 @@ pub fn policy(reject: &Reject) -> Answer {
         | Reject::FromDomain { .. }
         | Reject::ForeignTenant { .. }
         | Reject::RegisterRefused { .. }
+        | Reject::ForeignSource { .. }
+        | Reject::ForeignAddress { .. }
         | Reject::Destination { .. }
         | Reject::CallerIdForeign { .. }
         | Reject::CallerIdMissing => Answer::new(403, text),
@@ -141,6 +146,11 @@ pub fn unreached(status: u16) -> Answer {
         504 => Answer::new(504, "the target's name has no address"),
         other => Answer::new(other, "the target refused"),
     }
+}
+
+/// The answer to a caller whose digest was used before (RFC 7616 §3.3: `stale`).
+pub fn replayed(challenge: Vec<u8>) -> Answer {
+    Answer { challenge, ..Answer::new(407, "") }
 }
 
 /// The status with which a peer's refusal is passed on: its 503 would make the caller avoid us (RFC 3261

@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub verdict: Option<Verdict>,
     /// A Session-Expires that the current target demanded (RFC 4028 §7.3).
     pub session_expires: Option<u32>,
+    /// The challenge that the caller hears if its digest was used before.
+    pub again: Vec<u8>,
 }
 
 impl Setup {
@@ -78,6 +80,7 @@ impl Setup {
             ok: None,
             verdict: None,
             session_expires: None,
+            again: Vec::new(),
         }
     }
 }
@@ -177,6 +180,13 @@ impl Call {
                 self.stage = Stage::Over;
                 self.release_media();
                 self.refuse(now, reject::merged());
+            }
+            // Its nonce was used by another INVITE meanwhile. No call and no record: it may prove itself again.
+            Outcome::Replayed => {
+                self.stage = Stage::Over;
+                self.release_media();
+                let challenge = self.setup.as_mut().map(|setup| std::mem::take(&mut setup.again));
+                self.refuse(now, reject::replayed(challenge.unwrap_or_default()));
             }
             // Another call has this INVITE, or the home is no longer ours: say nothing.
             Outcome::Duplicate(_) | Outcome::Stale | Outcome::Done => self.vanish(),
@@ -286,7 +296,9 @@ impl Call {
             Outcome::Limited(limited) => {
                 self.conclude(now, wall, Verdict::Ours(self.limited(&limited)), HangupBy::System);
             }
-            Outcome::Duplicate(_) | Outcome::Merged | Outcome::Stale | Outcome::Done => self.vanish(),
+            Outcome::Duplicate(_) | Outcome::Merged | Outcome::Replayed | Outcome::Stale | Outcome::Done => {
+                self.vanish()
+            }
         }
     }
 

@@ -54,7 +54,7 @@ impl Passwords<'_> {
             Passwords::Ignore => Ok(Secret::Keep),
             Passwords::Refuse => Err(refused("password_env")),
             Passwords::Read { env, .. } => match env(name).filter(|text| !text.is_empty()) {
-                Some(text) => Ok(Secret::Given(text)),
+                Some(text) => Ok(Secret::given(text)),
                 None => Err(Complaint::new(format!("the variable {name} is not set"), "")),
             },
         }
@@ -66,7 +66,7 @@ impl Passwords<'_> {
             Passwords::Refuse => Err(refused("password_file")),
             Passwords::Read { file, .. } => match file(path) {
                 Ok(text) if text.trim_end().is_empty() => Err(Complaint::new(format!("{path} is empty"), "")),
-                Ok(text) => Ok(Secret::Given(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Ok(text) => Ok(Secret::given(text.trim_end_matches(['\r', '\n']))),
                 Err(reason) => Err(Complaint::new(format!("{path} can't be read: {reason}"), "")),
             },
         }

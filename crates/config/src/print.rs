@@ -68,7 +68,7 @@ pub fn diff(old: Option<&Resource>, new: &Resource) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("", &base, &whole(new, false), &mut found);
     if let Some(old) = old
-        && passwords(old) != passwords(new)
+        && has_new_password(old, new)
     {
         let hidden = Some("***".to_owned());
         found.push(Difference { key: "account.password".to_owned(), old: hidden.clone(), new: hidden });
@@ -76,13 +76,19 @@ pub fn diff(old: Option<&Resource>, new: &Resource) -> Vec<Difference> {
     found
 }
 
-fn passwords(resource: &Resource) -> Vec<Option<&str>> {
+/// Whether an account has another password than before; one that is kept is none.
+fn has_new_password(old: &Resource, new: &Resource) -> bool {
+    let mut pairs = passwords(old).into_iter().zip(passwords(new));
+    pairs.any(|(old, new)| *new != trunk::Secret::Keep && old != new)
+}
+
+fn passwords(resource: &Resource) -> Vec<&trunk::Secret> {
     let accounts = match resource {
         Resource::Trunk(trunk) => &trunk.accounts,
         Resource::Gateway(gateway) => &gateway.accounts,
         _ => return Vec::new(),
     };
-    accounts.iter().map(|account| account.password.reveal()).collect()
+    accounts.iter().map(|account| &account.password).collect()
 }
 
 fn compare(path: &str, old: &Out, new: &Out, found: &mut Vec<Difference>) {

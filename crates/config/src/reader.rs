@@ -255,7 +255,7 @@ impl Visit for Reader<'_, '_, '_, '_> {
         }
         let Some(text) = self.ruled(&entry.node, crate::rules::something) else { return };
         let read = match *form {
-            "password" => Ok(Secret::Given(text)),
+            "password" => Ok(Secret::given(text)),
             "password_env" => self.passwords.read_env(&text),
             _ => self.passwords.read_file(&text),
         };

@@ -11,6 +11,7 @@ use call::{CallId, CallRecord, Context, HomeId, Phase};
 use cluster::Held;
 use machine::museum::planted;
 
+use crate::bindings::Located;
 use crate::home::{Home, Sockets};
 use crate::replica::Leaving;
 use crate::shared::Shared;
@@ -137,6 +138,7 @@ impl Shared {
             home: held.home,
             epoch: held.epoch,
             resources: self.cluster.resources(),
+            bindings: Arc::new(Located(self.cluster.cluster().clone())),
             secret: self.secret,
             domain: self.config.domain.as_str().into(),
             addresses: sockets.addresses.clone(),

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use trunk::Party;
-
+use crate::caller::{Admission, Caller};
 use crate::gate::Full;
-use crate::invite::Caller;
 use crate::lock;
-use crate::metrics::Drop;
+use crate::metrics::{Drop, add};
 use crate::shared::Shared;
 use crate::switch::Incoming;
 
@@ -78,15 +76,38 @@ impl Shared {
         self.say(flow, bytes);
     }
 
-    /// Who makes an emergency call to our own address, which needs no majority, and how many bytes of the
-    /// Request-URI's user are its tech prefix.
-    pub(crate) fn emergency(&self, incoming: &Incoming<'_>) -> Option<(Party, usize)> {
+    /// Whether this is an emergency call to our own address, which needs no majority.
+    pub(crate) fn emergency(&self, incoming: &Incoming<'_>) -> Emergency {
         if !self.config.is_own(incoming.flow.local.ip()) || !self.ready.load(Ordering::Relaxed) {
-            return None;
+            return Emergency::No;
         }
-        let Caller::Admitted(party, strip) = self.identify(incoming) else { return None };
-        let called = call::called_user(&incoming.message, strip);
-        let is_emergency = party.trunk().is_some() && incoming.context.resources.is_emergency(called);
-        is_emergency.then_some((party, strip))
+        let is_emergency =
+            |strip| incoming.context.resources.is_emergency(call::called_user(&incoming.message, strip));
+        match self.identify(incoming) {
+            Caller::Admitted(it) if it.party.trunk().is_some() && is_emergency(it.strip) => {
+                Emergency::Call(it)
+            }
+            Caller::Challenged(challenges) if is_emergency(0) => Emergency::Asked(challenges),
+            _ => Emergency::No,
+        }
     }
+
+    /// 407 to an emergency call, from our own address: it promises nothing, so it needs no lease.
+    pub(crate) fn ask_alone(&self, incoming: &Incoming<'_>, challenges: &[u8]) {
+        let Some(flow) = self.way_back(incoming) else { return };
+        add(&self.metrics.challenges);
+        self.metrics.refused(407);
+        let bytes = incoming.stateless().challenge(&incoming.message, 407, challenges);
+        self.say(flow, bytes);
+    }
+}
+
+/// What a call is that comes without a majority.
+pub(crate) enum Emergency {
+    /// None that needs no majority.
+    No,
+    /// An emergency call, if its caller shows who it is.
+    Asked(Vec<u8>),
+    /// An emergency call.
+    Call(Admission),
 }

@@ -11,6 +11,8 @@
 mod actor;
 mod adopt;
 mod alone;
+mod bindings;
+mod caller;
 mod calls;
 mod clock;
 mod config;
@@ -24,6 +26,7 @@ mod members;
 mod metrics;
 mod node;
 mod ports;
+mod register;
 pub mod relay;
 mod remains;
 mod replica;

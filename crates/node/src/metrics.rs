@@ -75,6 +75,14 @@ pub struct Metrics {
     shed: [AtomicU64; Full::ALL.len()],
     /// Messages of peers that broke the protocol.
     pub peer_errors: AtomicU64,
+    /// Challenges sent.
+    pub challenges: AtomicU64,
+    /// Credentials that were wrong.
+    pub wrong_credentials: AtomicU64,
+    /// Credentials that were right, and used before.
+    pub replays: AtomicU64,
+    /// Registrations taken.
+    pub registrations: AtomicU64,
     /// One-way audio reports.
     pub one_way_audio: AtomicU64,
     /// Media sessions.
@@ -139,7 +147,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 17] = [
+        let counters: [(&str, &str, &AtomicU64); 21] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -155,6 +163,10 @@ impl Metrics {
             ("takeovers_total", "homes that came to this node from another", &self.takeovers),
             ("call_failures_total", "call actors that failed", &self.failed),
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),
+            ("challenges_total", "digest challenges sent", &self.challenges),
+            ("wrong_credentials_total", "digest credentials that were wrong", &self.wrong_credentials),
+            ("replayed_credentials_total", "digest credentials that were used before", &self.replays),
+            ("registrations_total", "registrations of trunk accounts taken", &self.registrations),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
         ];

@@ -13,7 +13,7 @@ use media::PortRangeError;
 use ractor::{Actor, ActorRef};
 use thiserror::Error;
 use transport::{Counters, Outbox, Streams};
-use trunk::Transport;
+use trunk::{Resource, Transport};
 
 use crate::actor::call::Msg;
 use crate::actor::supervisor::Root;
@@ -170,6 +170,12 @@ impl NodeHandle {
     /// The replicated state's side of this node.
     pub fn cluster(&self) -> &cluster::Cluster {
         self.shared.cluster.cluster()
+    }
+
+    /// Resources as they are put into the cluster: of passwords no more is kept than is needed.
+    pub fn with_passwords_kept(&self, set: Vec<Resource>) -> Vec<Resource> {
+        let (realm, seal) = (&self.shared.config.domain, &self.shared.seal);
+        set.into_iter().map(|resource| resource.with_passwords_kept(realm, seal)).collect()
     }
 
     /// What the node was told about itself.

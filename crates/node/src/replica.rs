@@ -223,6 +223,11 @@ impl Replica {
         })
     }
 
+    /// Whether a use of a nonce was not made yet, as far as this node knows.
+    pub(crate) fn is_unused(&self, proof: &auth::Use) -> bool {
+        self.cluster.read(|state| state.is_unused(proof))
+    }
+
     /// The resources.
     pub(crate) fn resources(&self) -> Arc<Resources> {
         self.cluster.read(|state| state.resources().clone())

@@ -58,6 +58,12 @@ pub(crate) struct Shared {
     /// Since when there is no lease, and media is silent.
     pub(crate) mute_since: Mutex<Option<Instant>>,
     pub(crate) secret: Secret,
+    /// Makes and reads the nonces of challenges.
+    pub(crate) nonces: auth::NonceKey,
+    /// Keeps carriers' passwords.
+    pub(crate) seal: auth::Seal,
+    /// REGISTERs that wait for their commit.
+    pub(crate) registering: Mutex<std::collections::BTreeSet<u64>>,
     /// Told when a home may have come or gone.
     pub(crate) homes_moved: Notify,
     /// Calls of lost homes that belong to homes of this node now.
@@ -121,6 +127,9 @@ impl Shared {
             reports: Mutex::default(),
             mute_since: Mutex::default(),
             secret: parts.secret,
+            nonces: auth::NonceKey::new(parts.secret.bytes()),
+            seal: auth::Seal::new(parts.secret.bytes()),
+            registering: Mutex::default(),
             homes_moved: Notify::new(),
             adopted: Mutex::default(),
             ways: Mutex::default(),
@@ -603,6 +612,16 @@ impl Shared {
             (calls.len(), calls.in_setup())
         };
         lock(&self.gate).full(now, Load { backlog, calls, in_setup })
+    }
+
+    /// A random number.
+    pub(crate) fn draw_number(&self) -> u64 {
+        lock(&self.rng).next_u64()
+    }
+
+    /// An answer that may be asked for again.
+    pub(crate) fn remember(&self, remains: Remains) {
+        lock(&self.afterlife).insert(self.world.clock.now(), vec![remains]);
     }
 
     /// When a refused caller may try again, in seconds: spread, so that they don't all come back at once.

@@ -9,7 +9,7 @@ use sip::verdict::{Reject, Rules};
 use sip::{Message, Name, Writer, response_to};
 
 /// The methods that this node serves.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE";
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, REGISTER";
 /// The bodies that it reads.
 const ACCEPT: &[u8] = b"application/sdp";
 /// The extensions that it knows.
@@ -50,6 +50,21 @@ impl Stateless<'_> {
         self.write(request, 503, |writer| {
             writer.number(Name::RetryAfter, retry_after_s);
         })
+    }
+
+    /// 401 or 407, with challenges (RFC 3261 §22.2, §22.3).
+    pub(crate) fn challenge(&self, request: &Message<'_>, status: u16, challenges: &[u8]) -> Bytes {
+        self.write(request, status, |writer| writer.buffer().extend_from_slice(challenges))
+    }
+
+    /// A status and a header.
+    pub(crate) fn with(
+        &self,
+        request: &Message<'_>,
+        status: u16,
+        lines: impl FnOnce(&mut Writer<'_>),
+    ) -> Bytes {
+        self.write(request, status, lines)
     }
 
     /// A status and nothing more.

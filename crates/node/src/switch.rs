@@ -15,8 +15,8 @@ use trunk::settings::UnsupportedMethod;
 use trunk::{Party, Transport};
 
 use crate::actor::call::Msg;
+use crate::caller::{Admission, Caller};
 use crate::home::Home;
-use crate::invite::Caller;
 use crate::metrics::{Drop, add};
 use crate::shared::Shared;
 use crate::stateless::{ALLOW, Stateless};
@@ -138,6 +138,7 @@ impl Shared {
         match message.method() {
             Some(Method::Invite) => self.invite(incoming),
             Some(Method::Cancel) => self.cancel(incoming),
+            Some(Method::Register) => self.register(incoming),
             // An ACK without our tag belongs to nothing that we ever said.
             Some(Method::Ack) | None => self.metrics.dropped(Drop::Unmatched),
             Some(method) => self.outside(incoming, method),
@@ -240,7 +241,7 @@ impl Shared {
     /// A method that the source's trunk does not serve: 405, or silence where it says so.
     pub(crate) fn unsupported(&self, incoming: &Incoming<'_>) {
         let trunk = match self.identify(incoming) {
-            Caller::Admitted(Party::Trunk { name, .. }, _) => {
+            Caller::Admitted(Admission { party: Party::Trunk { name, .. }, .. }) => {
                 incoming.context.resources.trunks.get(&name).cloned()
             }
             _ => None,

@@ -31,6 +31,13 @@ pub struct Asked<'a> {
     pub header: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
+impl<'a> Asked<'a> {
+    /// The same, without the user name that it claims.
+    pub fn unnamed(&self) -> Asked<'a> {
+        Asked { username: None, ..*self }
+    }
+}
+
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Identified {
@@ -100,6 +107,35 @@ impl Resources {
             return identified;
         }
         challenge(&found)
+    }
+
+    /// Who registers: whoever its credentials say, since a binding leads calls away (KW22). An address or a prefix
+    /// proves nothing here.
+    pub fn identify_registrant(&self, asked: &Asked<'_>) -> Identified {
+        let found = self.index.candidates(asked.source.ip(), asked.transport, asked.local_port);
+        if found.is_empty() {
+            return Identified::Unknown;
+        }
+        if let Some((trunk, account)) = self.claimed(asked, &found) {
+            return match self.agrees(trunk, asked) {
+                Ok(()) => Identified::Claimed { trunk: Arc::clone(trunk), account, strip: 0 },
+                Err(reject) => Identified::Refuse(reject),
+            };
+        }
+        let takes = |trunk: &Trunk| trunk.access.takes(AuthMethod::Digest) && !trunk.accounts.is_empty();
+        let candidates: Vec<_> =
+            trunks(&found).filter(|(trunk, _)| takes(trunk)).map(|(trunk, _)| Arc::clone(trunk)).collect();
+        if candidates.is_empty() {
+            Identified::Refuse(Reject::NotIdentified)
+        } else {
+            Identified::Challenge { candidates }
+        }
+    }
+
+    /// The trunk that has an account of this name, wherever its requests may come from, and which account it is.
+    pub fn owner_of(&self, username: &str) -> Option<(&Arc<Trunk>, u8)> {
+        let (name, account) = self.index.account(username)?;
+        Some((self.trunks.get(name)?, *account))
     }
 
     /// Whether anyone admits this source: for OPTIONS, and before anything is kept for a stranger.

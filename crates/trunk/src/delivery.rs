@@ -3,11 +3,11 @@
 use crate::name::Name;
 use crate::number::escape;
 use crate::party::{Party, Scope, Side, Slot};
-use crate::plan::Target;
+use crate::plan::{Registration, Target};
 use crate::reject::Reject;
 use crate::resource::{Number, Trunk};
 use crate::resources::Resources;
-use crate::routing::at;
+use crate::routing::{Draw, at};
 use crate::target::{Host, SipTarget, TargetSpec};
 
 /// Longest way from number to number.
@@ -19,7 +19,7 @@ const TARGETS_MAX: usize = 64;
 pub(crate) struct Expansion<'a> {
     resources: &'a Resources,
     ingress: &'a Party,
-    draw: u64,
+    draw: Draw<'a>,
     targets: Vec<Target>,
     /// The trunks and numbers on the way to here; meeting one again is a circle.
     way: Vec<Step>,
@@ -33,7 +33,7 @@ enum Step {
 }
 
 impl<'a> Expansion<'a> {
-    pub(crate) fn new(resources: &'a Resources, ingress: &'a Party, draw: u64) -> Expansion<'a> {
+    pub(crate) fn new(resources: &'a Resources, ingress: &'a Party, draw: Draw<'a>) -> Expansion<'a> {
         Expansion { resources, ingress, draw, targets: Vec::new(), way: Vec::new(), met_circle: false }
     }
 
@@ -72,8 +72,9 @@ impl<'a> Expansion<'a> {
             }
             TargetSpec::Number(called) => self.add_called(called, is_failover),
             TargetSpec::Trunk { name, user } => self.add_trunk(name, user, is_failover),
-            // Nothing is registered and no flow runs yet: such targets can't be reached, and the next is tried.
-            TargetSpec::Account(_) | TargetSpec::Flow(_) => {}
+            TargetSpec::Account(account) => self.add_account(*account, owner, user, is_failover),
+            // No flow runs yet: such a target can't be reached, and the next is tried.
+            TargetSpec::Flow(_) => {}
         }
     }
 
@@ -84,7 +85,7 @@ impl<'a> Expansion<'a> {
         match found.and_then(|number| Some((number, resources.trunks.get(&number.trunk)?))) {
             Some((number, owner)) => self.add_number(number, owner, is_failover),
             None => {
-                for mut target in resources.carried(called, self.draw) {
+                for mut target in resources.carried(called, self.draw.draw) {
                     target.is_failover = is_failover;
                     self.put(target);
                 }
@@ -105,22 +106,43 @@ impl<'a> Expansion<'a> {
         self.way.pop();
     }
 
+    /// Where one of the trunk's accounts is registered; one that is not can't be reached, and the next is tried.
+    fn add_account(&mut self, account: u8, owner: &Trunk, user: &str, is_failover: bool) {
+        let Some(found) = self.draw.bindings.of(&owner.name, account) else { return };
+        let target = Target {
+            party: Party::Trunk { name: owner.name.clone(), account: Some(account) },
+            uri: found.uri,
+            host: found.host,
+            port: found.port,
+            transport: found.transport,
+            slots: self.slots(owner),
+            is_failover,
+            registered: Some(Registration { route: found.route, user: user.to_owned() }),
+        };
+        for _ in 0..owner.delivery.tries.max(1) {
+            self.put(target.clone());
+        }
+    }
+
     fn push(&mut self, target: &SipTarget, owner: &Trunk, user: &str, is_failover: bool) {
         if !owner.access.ipv6 && matches!(target.host, Host::Ip(std::net::IpAddr::V6(_))) {
             return;
         }
         let party = Party::Trunk { name: owner.name.clone(), account: None };
-        // The caller's slot is counted already; whether a call back to the same trunk needs another one is its
-        // owner's choice.
-        let is_hairpin = self.ingress.trunk() == Some(&owner.name);
-        let slots = if is_hairpin && owner.limits.hairpin < 2 {
-            Vec::new()
-        } else {
-            vec![Slot { scope: Scope::Trunk(owner.name.clone()), side: Side::Egress }]
-        };
+        let slots = self.slots(owner);
         for _ in 0..owner.delivery.tries.max(1) {
             self.put(at(target, party.clone(), user, slots.clone(), is_failover));
         }
+    }
+
+    /// What a call to this trunk holds. The caller's slot is counted already; whether a call back to the same trunk
+    /// needs another one is its owner's choice.
+    fn slots(&self, owner: &Trunk) -> Vec<Slot> {
+        let is_hairpin = self.ingress.trunk() == Some(&owner.name);
+        if is_hairpin && owner.limits.hairpin < 2 {
+            return Vec::new();
+        }
+        vec![Slot { scope: Scope::Trunk(owner.name.clone()), side: Side::Egress }]
     }
 
     fn put(&mut self, target: Target) {

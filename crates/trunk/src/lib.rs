@@ -19,6 +19,7 @@
 //! ```
 
 mod access;
+mod bindings;
 mod country;
 mod delivery;
 mod destinations;
@@ -45,6 +46,7 @@ mod tests;
 mod words;
 
 pub use access::{Asked, Identified};
+pub use bindings::{Bindings, NoBindings, Registered};
 pub use country::is_country;
 pub use failover::{Next, Outcome};
 pub use headers::{PLACEHOLDERS, is_hidden};
@@ -52,7 +54,7 @@ pub use identity::{Caller, Given, Presented, Received};
 pub use index::{Hosts, Index};
 pub use name::{Name, NameError};
 pub use party::{Direction, Party, Scope, Side, Slot, Transport};
-pub use plan::{Plan, Target};
+pub use plan::{Plan, Registration, Target};
 pub use references::Reference;
 pub use reject::{DestinationRule, NumberField, RateWindow, Reject};
 pub use resource::{

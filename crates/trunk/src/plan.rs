@@ -46,4 +46,15 @@ pub struct Target {
     pub slots: Vec<Slot>,
     /// Whether it stands in a failover list.
     pub is_failover: bool,
+    /// Where it is registered: what leads there, and whom the call is for.
+    pub registered: Option<Registration>,
+}
+
+/// A target that is where an account is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The Route (RFC 3327 §5.2), next hop first.
+    pub route: Vec<String>,
+    /// The called user, escaped, for To: the Request-URI is the Contact, which may name nobody.
+    pub user: String,
 }

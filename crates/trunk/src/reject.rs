@@ -129,6 +129,18 @@ pub enum Reject {
         /// The called number.
         called: String,
     },
+    /// Credentials that are right, from a source that their trunk does not admit.
+    #[error("access.networks: trunk {trunk} does not admit this source")]
+    ForeignSource {
+        /// The trunk.
+        trunk: Name,
+    },
+    /// A registration of an address that is another's (RFC 3261 §10.3).
+    #[error("access.register: {username} can register no other address than its own")]
+    ForeignAddress {
+        /// The account's name.
+        username: String,
+    },
     /// More is asked than this node can do now.
     #[error("overload")]
     Overload {
@@ -154,7 +166,8 @@ impl Reject {
             }
             Reject::FromDomain { .. } => "access.from_domain",
             Reject::ForeignTenant { .. } => "tenant.domain",
-            Reject::RegisterRefused { .. } => "access.register",
+            Reject::RegisterRefused { .. } | Reject::ForeignAddress { .. } => "access.register",
+            Reject::ForeignSource { .. } => "access.networks",
             Reject::Full { .. } => "limits.concurrent",
             Reject::RatePerMinute { .. } => "limits.per_minute",
             Reject::RatePerWindow { window, .. } => match window {

@@ -112,6 +112,26 @@ impl Resource {
         }
     }
 
+    /// Keeps no more of its passwords than is needed: hashes over `realm` of a trunk's, a carrier's encrypted.
+    pub fn with_passwords_kept(mut self, realm: &str, seal: &auth::Seal) -> Resource {
+        match &mut self {
+            Resource::Trunk(trunk) => {
+                for account in &mut trunk.accounts {
+                    let given = std::mem::replace(&mut account.password, Secret::Keep);
+                    account.password = given.hashed(&account.username, realm);
+                }
+            }
+            Resource::Gateway(gateway) => {
+                for account in &mut gateway.accounts {
+                    let given = std::mem::replace(&mut account.password, Secret::Keep);
+                    account.password = given.sealed(&gateway.name, &account.username, seal);
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// Its name; that of its kind, where there is only one.
     pub fn name(&self) -> &str {
         match self {

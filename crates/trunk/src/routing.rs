@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::bindings::{Bindings, NoBindings};
 use crate::delivery::Expansion;
 use crate::name::Name;
 use crate::number::{canonical, escape, unescape};
@@ -16,9 +17,22 @@ use crate::target::{Host, SipTarget};
 
 impl Resources {
     /// Plans a call from `party` to `called`: the Request-URI's user without a tech prefix, as it was written, or
-    /// the whole URI of a service URN. `draw` decides among weights: the same draw gives the same plan.
+    /// the whole URI of a service URN. `draw` decides among weights: the same draw gives the same plan. No account is
+    /// registered anywhere.
     pub fn plan(&self, party: &Party, called: &str, draw: u64) -> Result<Plan, Reject> {
+        self.plan_with(party, called, draw, &NoBindings)
+    }
+
+    /// As [`Resources::plan`], with the accounts that are registered now.
+    pub fn plan_with(
+        &self,
+        party: &Party,
+        called: &str,
+        draw: u64,
+        bindings: &dyn Bindings,
+    ) -> Result<Plan, Reject> {
         let called = unescape(called);
+        let draw = Draw { draw, bindings };
         match party {
             Party::Trunk { name, .. } => match self.trunks.get(name) {
                 Some(trunk) => self.plan_from_trunk(party, trunk, &called, draw),
@@ -51,7 +65,7 @@ impl Resources {
         party: &Party,
         gateway: &Gateway,
         called: &str,
-        draw: u64,
+        draw: Draw<'_>,
     ) -> Result<Plan, Reject> {
         let called = in_form(called, gateway.identity.number_format)?;
         let Some(number) = self.number(&called) else {
@@ -70,7 +84,13 @@ impl Resources {
         })
     }
 
-    fn plan_from_trunk(&self, party: &Party, trunk: &Trunk, called: &str, draw: u64) -> Result<Plan, Reject> {
+    fn plan_from_trunk(
+        &self,
+        party: &Party,
+        trunk: &Trunk,
+        called: &str,
+        draw: Draw<'_>,
+    ) -> Result<Plan, Reject> {
         let mut plan = Plan {
             called: String::new(),
             direction: Direction::Out,
@@ -105,7 +125,7 @@ impl Resources {
             }
             None => {
                 trunk.destinations.check(&plan.called, trunk.identity.number_format)?;
-                plan.targets = self.carried(&plan.called, draw);
+                plan.targets = self.carried(&plan.called, draw.draw);
                 if plan.targets.is_empty() {
                     let unmatched = trunk.delivery.unmatched;
                     return Err(Reject::UnknownNumber { called: plan.called, unmatched });
@@ -127,7 +147,7 @@ impl Resources {
         ingress: &Party,
         number: &Number,
         owner: &Trunk,
-        draw: u64,
+        draw: Draw<'_>,
     ) -> Result<Vec<Target>, Reject> {
         let mut expansion = Expansion::new(self, ingress, draw);
         expansion.add_number(number, owner, false);
@@ -180,6 +200,15 @@ impl Resources {
     }
 }
 
+/// What a plan is drawn from beside the resources.
+#[derive(Clone, Copy)]
+pub(crate) struct Draw<'a> {
+    /// Decides among weights.
+    pub(crate) draw: u64,
+    /// Who is registered where.
+    pub(crate) bindings: &'a dyn Bindings,
+}
+
 /// The number in canonical form, or 484.
 fn in_form(called: &str, format: NumberFormat) -> Result<String, Reject> {
     canonical(called, format)
@@ -202,6 +231,7 @@ fn push_gateway(targets: &mut Vec<Target>, gateway: &Gateway, user: &str, urn: O
                 transport: target.transport(),
                 slots: vec![slot.clone()],
                 is_failover: false,
+                registered: None,
             });
         }
     }
@@ -223,6 +253,7 @@ pub(crate) fn at(
         transport: target.transport(),
         slots,
         is_failover,
+        registered: None,
     }
 }
 

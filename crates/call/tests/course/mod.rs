@@ -100,6 +100,7 @@ impl Course {
             party: ladder::party(),
             strip: 0,
             seed: 42,
+            proof: None,
         };
         let id = CallId::new(Incarnation(1), 1);
         let mut call =

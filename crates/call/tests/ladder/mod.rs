@@ -168,6 +168,7 @@ impl World {
             home: HomeId(0),
             epoch: Epoch(1),
             resources: Arc::new(resources(change)),
+            bindings: Arc::new(trunk::NoBindings),
             secret: Secret::new([7; 16]),
             domain: "sbc.example".into(),
             addresses: vec![(Transport::Udp, OURS.parse().unwrap())],
@@ -182,6 +183,7 @@ impl World {
             party: party(),
             strip: 0,
             seed: 42,
+            proof: None,
         };
         let id = CallId::new(Incarnation(1), 1);
         let mut ports = HomePorts { first: 10_000, keeps: true };

@@ -29,6 +29,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// A node that takes calls from the caller's address and sends them to the callee, without media.
     pub(crate) async fn start() -> Bench {
+        Bench::with("").await
+    }
+
+    /// The same, with further resources.
+    pub(crate) async fn with(more: &str) -> Bench {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(SystemClock::start());
         let disk = FileDisk::open(directory.path()).expect("the directory is ours");
@@ -45,12 +50,13 @@ impl Bench {
              [gateway.media]\nmode = \"direct\"\n\n\
              [[trunk]]\nname = \"office\"\ntenant = \"house\"\ncaller_ids = [\"+31201234567\"]\n\
              default_caller_id = \"+31201234567\"\n[trunk.access]\nnetworks = [\"127.0.0.2/32\"]\n\
-             auth = [\"address\"]\n[trunk.media]\nmode = \"direct\"\n",
+             auth = [\"address\"]\n[trunk.media]\nmode = \"direct\"\n{more}",
             callee = callee.at
         );
         let source = Source { path: "test.toml".to_owned(), text };
         let set = config::read_resources(&[source], Notation::Toml, &Passwords::Refuse).expect("valid");
-        node.cluster().put(set.resources).await.expect("not fenced").expect("applied");
+        let kept = node.with_passwords_kept(set.resources);
+        node.cluster().put(kept).await.expect("not fenced").expect("applied");
         let sip = node.addresses().first().expect("UDP is first").1;
         Bench { node, sip, caller, callee, _directory: directory }
     }

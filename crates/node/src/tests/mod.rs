@@ -1,6 +1,7 @@
 //! A whole node on loopback sockets, with a caller and a callee that are plain sockets.
 
 mod bench;
+mod digest;
 mod failure;
 mod size;
 mod switch;

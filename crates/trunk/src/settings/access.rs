@@ -107,6 +107,16 @@ words! {
     }
 }
 
+impl DigestAlgorithm {
+    /// As `auth` knows it.
+    pub const fn algorithm(self) -> auth::Algorithm {
+        match self {
+            DigestAlgorithm::Md5 => auth::Algorithm::Md5,
+            DigestAlgorithm::Sha256 => auth::Algorithm::Sha256,
+        }
+    }
+}
+
 words! {
     /// What a missing or wrong tech prefix gets.
     OnBadPrefix {

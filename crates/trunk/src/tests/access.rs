@@ -72,7 +72,7 @@ fn with_prefix(mut trunk: Trunk, prefix: &str, on_bad: OnBadPrefix) -> Trunk {
 }
 
 fn with_account(mut trunk: Trunk, username: &str) -> Trunk {
-    trunk.accounts.push(Account { username: username.to_owned(), password: Secret::Given("x".to_owned()) });
+    trunk.accounts.push(Account { username: username.to_owned(), password: Secret::given("x") });
     trunk
 }
 

@@ -77,17 +77,17 @@ fn a_stored_password_is_kept_where_the_apply_says_so() {
     let mut resources = Resources::default();
     let missing = ApplyError::NoStoredPassword { kind: Kind::Trunk, name: "a".into(), username: "u".into() };
     assert_eq!(resources.put(with(Secret::Keep)), Err(missing));
-    resources.put(with(Secret::Given("first".into()))).unwrap();
+    resources.put(with(Secret::given("first"))).unwrap();
     assert_eq!(resources.put(with(Secret::Keep)), Ok(Change::Unchanged));
     assert_eq!(resources.trunks["a"].accounts[0].password.reveal(), Some("first"));
-    assert_eq!(resources.put(with(Secret::Given("second".into()))), Ok(Change::Changed));
+    assert_eq!(resources.put(with(Secret::given("second"))), Ok(Change::Changed));
 }
 
 #[test]
 fn two_trunks_may_not_share_a_username() {
     let with = |text: &str| {
         let mut one = trunk(text, "10.0.0.0/24");
-        one.accounts = vec![account(Secret::Given("p".into()))];
+        one.accounts = vec![account(Secret::given("p"))];
         boxed(one)
     };
     let mut resources = Resources::default();
@@ -99,7 +99,7 @@ fn two_trunks_may_not_share_a_username() {
 #[test]
 fn a_stored_snapshot_comes_back_with_its_tables() {
     let mut full = trunk("a", "10.0.0.0/24");
-    full.accounts = vec![account(Secret::Given("p".into()))];
+    full.accounts = vec![account(Secret::given("p"))];
     full.settings.delivery.failover = vec![spec("srv:example.net"), spec("number:+31207654321")];
     let resources = Set::new()
         .tenant(tenant("t", "s"))

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::bindings::{Bindings, Registered};
 use crate::failover::{Next, Outcome};
 use crate::fixture::{Set, gateway, name, number, spec, trunk};
-use crate::party::{Direction, Party, Scope, Side, Slot};
+use crate::name::Name;
+use crate::party::{Direction, Party, Scope, Side, Slot, Transport};
 use crate::plan::Plan;
 use crate::reject::{DestinationRule, NumberField, Reject};
 use crate::resources::Resources;
 use crate::settings::{AfterProgress, Delivery, NumberFormat};
+use crate::target::Host;
 
 fn from(text: &str) -> Party {
     Party::Trunk { name: name(text), account: None }
@@ -364,4 +367,59 @@ fn kw7_after_ringing_was_relayed_nothing_else_rings() {
         assert_eq!(stop.after(outcome, true), Next::Stop);
         assert_eq!(on.after(outcome, true), Next::NextTarget);
     }
+}
+
+/// Where accounts are registered, by trunk and number.
+#[derive(Debug)]
+struct Bound(Vec<(&'static str, u8, Registered)>);
+
+impl Bindings for Bound {
+    fn of(&self, trunk: &Name, account: u8) -> Option<Registered> {
+        let found = self.0.iter().find(|(name, number, _)| *name == trunk.as_str() && *number == account);
+        found.map(|(_, _, registered)| registered.clone())
+    }
+}
+
+fn at_desk(last: u8, route: &[&str]) -> Registered {
+    Registered {
+        uri: format!("sip:desk@192.168.1.{last}"),
+        host: Host::Ip([203, 0, 113, last].into()),
+        port: Some(40_000),
+        transport: Transport::Udp,
+        route: route.iter().map(|it| (*it).to_owned()).collect(),
+    }
+}
+
+/// KW2, KW3, KW4: the first account that is registered, then the second, then the failover targets.
+#[test]
+fn kw2_registered_accounts_are_tried_in_order_and_others_are_passed_over() {
+    let mut owner = trunk("pbx", "10.0.0.0/8");
+    owner.settings.delivery.targets = vec![spec("account:1"), spec("account:2")];
+    owner.settings.delivery.failover = vec![spec("sip:192.0.2.9")];
+    let resources = Set::new()
+        .trunk(owner)
+        .gateway(gateway("carrier", "sip:192.0.2.1", &[]))
+        .number(number("+31207000001", "pbx"))
+        .build();
+    let from = Party::Gateway { name: name("carrier") };
+    let targets = |bound: &Bound| {
+        let plan = resources.plan_with(&from, "+31207000001", 7, bound).unwrap();
+        let uris = plan.targets.iter().map(|target| target.uri.clone()).collect::<Vec<_>>();
+        (uris, plan.targets)
+    };
+    let first = ("pbx", 1, at_desk(1, &["<sip:edge.example;lr>"]));
+    let second = ("pbx", 2, at_desk(2, &[]));
+    let failover = "sip:+31207000001@192.0.2.9";
+    let (uris, both) = targets(&Bound(vec![first.clone(), second.clone()]));
+    assert_eq!(uris, ["sip:desk@192.168.1.1", "sip:desk@192.168.1.2", failover]);
+    let registered = both[0].registered.as_ref().unwrap();
+    assert_eq!((registered.user.as_str(), registered.route.len()), ("+31207000001", 1));
+    assert_eq!(both[0].party, Party::Trunk { name: name("pbx"), account: Some(1) });
+    assert_eq!((both[0].host.ip(), both[0].port), (Some([203, 0, 113, 1].into()), Some(40_000)));
+    // What is counted is the trunk's, whichever account the call goes to.
+    assert_eq!(both[0].slots, both[2].slots);
+    assert_eq!(targets(&Bound(vec![second])).0, ["sip:desk@192.168.1.2", failover]);
+    assert_eq!(targets(&Bound(vec![])).0, [failover]);
+    // Somebody else's first account is not this one's.
+    assert_eq!(targets(&Bound(vec![("other", 1, at_desk(3, &[]))])).0, [failover]);
 }
