@@ -53,6 +53,19 @@ impl Telephone {
         Self { user: user.to_owned(), port, transport, dir, process: None }
     }
 
+    /// Lets it register at `registrar`, for so many seconds, with its name and this password.
+    ///
+    /// # Panics
+    /// When its configuration can't be written.
+    pub fn registers(&self, registrar: &str, password: &str, seconds: u32) {
+        let (user, parameter) = (&self.user, transport_parameter(self.transport));
+        let account = format!(
+            "<sip:{user}@{registrar}{parameter}>;auth_user={user};auth_pass={password};regint={seconds};\
+             answermode=auto;audio_codecs=PCMA,PCMU\n"
+        );
+        fs::write(self.dir.join("accounts"), account).expect("the telephone's account");
+    }
+
     /// Its own address, as a delivery target.
     pub fn uri(&self) -> String {
         format!("sip:{}@127.0.0.1:{}{}", self.user, self.port, transport_parameter(self.transport))

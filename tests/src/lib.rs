@@ -14,6 +14,7 @@
 //! Absent by design: anything that a product crate could use. Nothing depends on this crate.
 
 pub mod baresip;
+pub mod digest;
 pub mod http;
 pub mod manifest;
 pub mod netns;

@@ -48,7 +48,7 @@ fn both_hear_each_other(transport: Transport) {
 }
 
 /// Most of a call of about four seconds is the other's tone, and nothing of it is one's own.
-fn assert_heard(who: &str, samples: &[i16], other: f64, own: f64, ladder: &str) {
+pub fn assert_heard(who: &str, samples: &[i16], other: f64, own: f64, ladder: &str) {
     let (heard, echoed) =
         (tests::tone::tenths_heard(samples, other), tests::tone::tenths_heard(samples, own));
     let tenths = samples.len() / 800;
