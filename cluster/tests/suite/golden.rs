@@ -160,8 +160,9 @@ fn commands_of_calls() {
         small(command, &[&[1, 5, 6, 7, 2], expected].concat());
     };
     let ended = AttemptEnd { status: 100, at };
-    let attempt = call::Attempt { number: 1, from_target: 2, ended, session_expires: Some(90) };
-    small_call(Change::Attempt(attempt), &[0, 1, 2, 100, 16, 1, 90]);
+    let attempt =
+        call::Attempt { number: 1, from_target: 2, ended, session_expires: Some(90), challenge: None };
+    small_call(Change::Attempt(attempt), &[0, 1, 2, 100, 16, 1, 90, 0]);
     small_call(Change::Cancel(at), &[2, 16]);
     small_call(Change::Acked(None), &[4, 0]);
     small_call(Change::Advance(Side::Egress, 64), &[6, 1, 64]);

@@ -89,9 +89,9 @@ impl Call {
         };
         let Some(setup) = self.setup.as_ref() else { return };
         let Some(attempt) = setup.attempt.as_ref() else { return };
-        let session_expires = setup.session_expires;
+        let (session_expires, challenge) = (setup.session_expires, setup.challenge.as_deref());
         let number = attempt.number;
-        let leg = Outgoing { number, target, flow, branch: &attempt.branch, session_expires };
+        let leg = Outgoing { number, target, flow, branch: &attempt.branch, session_expires, challenge };
         let bytes = self.write_invite(&admit, &setup.invite.view(), &leg, &offer);
         let Ok(invite) = OwnedMessage::parse(bytes.clone(), Framing::Datagram) else {
             return self.attempt_failed(now, wall, 503, None);

@@ -22,6 +22,8 @@ pub struct Context {
     pub bindings: Arc<dyn Bindings>,
     /// The cluster's key.
     pub secret: Secret,
+    /// Opens the passwords that are kept for carriers.
+    pub seal: Arc<auth::Seal>,
     /// The domain of our URIs and of Warning.
     pub domain: Arc<str>,
     /// The home's signalling addresses, as bound.

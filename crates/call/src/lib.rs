@@ -12,6 +12,7 @@ mod attempt;
 mod bridge;
 mod call;
 mod cdr;
+mod challenge;
 mod context;
 mod early;
 mod ending;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use trunk::{Party, Plan, Slot, Target};
 
 use crate::id::{CallId, Epoch, HomeId};
-use crate::record::{Admit, Attempt, AttemptEnd, Change, Confirm, LegState, Progress, Side};
+use crate::record::{Admit, Attempt, AttemptEnd, Challenged, Change, Confirm, LegState, Progress, Side};
 
 /// How far a call has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +87,8 @@ pub struct CallRecord {
     pub attempt: u16,
     /// A Session-Expires demanded by the current target.
     pub session_expires: Option<u32>,
+    /// The current target's challenge, which its INVITE answers.
+    pub challenge: Option<Box<Challenged>>,
     /// The slots that it holds now.
     pub slots: Vec<Slot>,
     /// When 18x was first relayed.
@@ -114,6 +116,7 @@ impl CallRecord {
             attempts: Vec::new(),
             attempt: 0,
             session_expires: None,
+            challenge: None,
             slots: Vec::new(),
             ringing_at: None,
             phase: Phase::Ringing { early: Vec::new(), cancelled: false },
@@ -229,6 +232,7 @@ impl CallRecord {
         }
         self.attempt = attempt.number;
         self.session_expires = attempt.session_expires;
+        self.challenge.clone_from(&attempt.challenge);
         self.start_attempt(target, attempt.ended.at);
         if let Phase::Ringing { early, .. } = &mut self.phase {
             early.clear();
@@ -255,6 +259,7 @@ impl CallRecord {
         if let Some(last) = self.attempts.last_mut() {
             last.ended = Some(AttemptEnd { status: confirm.status, at: confirm.answered_at });
         }
+        self.challenge = None;
         let mut confirm = Box::new(confirm.clone());
         if let Phase::Ringing { early, .. } = &self.phase {
             // Numbers that were reserved while it rang stay reserved.

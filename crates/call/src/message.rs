@@ -8,7 +8,7 @@ use trunk::{Caller, Plan, Presented, Target, Transport};
 
 use crate::admission::settings;
 use crate::call::Call;
-use crate::record::{Admit, Flow, Side};
+use crate::record::{Admit, Challenged, Flow, Side};
 use crate::reject::Answer;
 use crate::route::{self, Branch, Tag};
 use crate::setup::Verdict;
@@ -36,6 +36,7 @@ impl Call {
         writer.header(Name::CallId, &[&route::call_id(&self.context.secret, self.id, self.seed, leg.number)]);
         writer.cseq(INVITE_CSEQ, Method::Invite);
         self.push_contact(writer.buffer(), &leg.flow);
+        self.push_answer(&mut writer, leg);
         if let Some(presented) = &presented {
             self.push_identity(writer.buffer(), presented);
         }
@@ -352,6 +353,8 @@ pub(crate) struct Outgoing<'a> {
     pub branch: &'a [u8],
     /// A Session-Expires that the target demanded.
     pub session_expires: Option<u32>,
+    /// The target's challenge, which it answers.
+    pub challenge: Option<&'a Challenged>,
 }
 
 /// The CSeq of every first INVITE: each attempt is a Call-ID of its own.

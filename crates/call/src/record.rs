@@ -126,6 +126,27 @@ pub struct Attempt {
     pub ended: AttemptEnd,
     /// A Session-Expires that the target demanded by 422 (RFC 4028 §7.3).
     pub session_expires: Option<u32>,
+    /// The target's challenge, which this INVITE answers (RFC 3261 §22.3).
+    pub challenge: Option<Box<Challenged>>,
+}
+
+/// A gateway's challenge to an INVITE of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenged {
+    /// Whether it was a 407, and not a 401.
+    pub by_proxy: bool,
+    /// `realm=`.
+    pub realm: String,
+    /// `nonce=`.
+    pub nonce: String,
+    /// `algorithm=`.
+    pub algorithm: Option<String>,
+    /// `opaque=`.
+    pub opaque: Option<String>,
+    /// Whether it offers `qop=auth`.
+    pub counts: bool,
+    /// How many INVITEs to this target have answered one, this included.
+    pub answers: u8,
 }
 
 /// How an attempt ended.

@@ -76,6 +76,7 @@ impl Call {
         setup.admit = Some(record.admit.clone());
         setup.progressed = record.ringing_at.is_some();
         setup.session_expires = record.session_expires;
+        setup.challenge.clone_from(&record.challenge);
         self.setup = Some(Box::new(setup));
         Some(())
     }

@@ -17,7 +17,7 @@ use crate::cdr::HangupBy;
 use crate::ending::Ending;
 use crate::fading::{Fading, refusal_ack};
 use crate::io::{Event, Output};
-use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Change, Flow, Limited, Outcome};
+use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Challenged, Change, Flow, Limited, Outcome};
 use crate::reject::{self, Answer};
 use crate::route::Branch;
 
@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub verdict: Option<Verdict>,
     /// A Session-Expires that the current target demanded (RFC 4028 §7.3).
     pub session_expires: Option<u32>,
+    /// The current target's challenge, which its INVITE answers.
+    pub challenge: Option<Box<Challenged>>,
     /// The challenge that the caller hears if its digest was used before.
     pub again: Vec<u8>,
 }
@@ -80,6 +82,7 @@ impl Setup {
             ok: None,
             verdict: None,
             session_expires: None,
+            challenge: None,
             again: Vec::new(),
         }
     }
@@ -246,19 +249,35 @@ impl Call {
         let demanded =
             response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
         let again = demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se));
-        let from_target = match again {
+        let challenge = response.as_ref().and_then(|m| self.challenged(target, status, &m.view()));
+        let from_target = match (again, challenge) {
             // Once more to the same target, with what it demands (RFC 4028 §7.3).
-            Some(min_se) => {
-                setup.session_expires = Some(min_se);
+            (Some(min_se), _) => {
+                if let Some(setup) = self.setup.as_mut() {
+                    setup.session_expires = Some(min_se);
+                }
                 Some(target)
             }
-            None => self.next_target(target, status),
+            // Once more, with what it asks for (RFC 3261 §22.3).
+            (None, Some(challenge)) => {
+                if let Some(setup) = self.setup.as_mut() {
+                    setup.challenge = Some(challenge);
+                }
+                Some(target)
+            }
+            (None, None) => {
+                if let Some(setup) = self.setup.as_mut() {
+                    setup.challenge = None;
+                }
+                self.next_target(target, status)
+            }
         };
         let ended = AttemptEnd { status, at: wall };
         match from_target {
             Some(from_target) => {
                 let session_expires = self.setup.as_ref().and_then(|setup| setup.session_expires);
-                let next = Attempt { number: number + 1, from_target, ended, session_expires };
+                let challenge = self.setup.as_ref().and_then(|setup| setup.challenge.clone());
+                let next = Attempt { number: number + 1, from_target, ended, session_expires, challenge };
                 self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
                 self.await_commit(now);
                 if planted("invite-before-attempt") {

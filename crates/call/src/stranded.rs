@@ -36,7 +36,7 @@ impl Call {
         self.stage = Stage::Trying;
         self.attempts = record.attempt + 1;
         let Some(setup) = self.setup.as_mut() else { return };
-        setup.session_expires = None;
+        (setup.session_expires, setup.challenge) = (None, None);
         let local = setup.flow.local;
         self.propose_rehome(local);
         // Where it can't be cancelled it rings until its own patience ends.
@@ -50,7 +50,8 @@ impl Call {
             return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System);
         };
         let ended = AttemptEnd { status: 503, at: wall };
-        let next = Attempt { number: self.attempts, from_target, ended, session_expires: None };
+        let next =
+            Attempt { number: self.attempts, from_target, ended, session_expires: None, challenge: None };
         self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
         self.await_commit(now);
     }
@@ -69,7 +70,14 @@ impl Call {
         let local = self.context.address(transport, remote)?;
         let flow = Flow { transport, local: old.local, remote, connection: 0 };
         let branch = self.attempt_branch(record.attempt);
-        let leg = Outgoing { number: record.attempt, target, flow, branch: &branch, session_expires: None };
+        let leg = Outgoing {
+            number: record.attempt,
+            target,
+            flow,
+            branch: &branch,
+            session_expires: None,
+            challenge: None,
+        };
         let invite = self.write_invite(&record.admit, &setup.invite.view(), &leg, &[]);
         let invite = Message::parse(&invite, Framing::Datagram).ok()?;
         let mut bytes = Vec::with_capacity(320);

@@ -138,6 +138,7 @@ impl Shared {
             home: held.home,
             epoch: held.epoch,
             resources: self.cluster.resources(),
+            seal: self.seal.clone(),
             bindings: Arc::new(Located(self.cluster.cluster().clone())),
             secret: self.secret,
             domain: self.config.domain.as_str().into(),

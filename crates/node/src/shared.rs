@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     /// Makes and reads the nonces of challenges.
     pub(crate) nonces: auth::NonceKey,
     /// Keeps carriers' passwords.
-    pub(crate) seal: auth::Seal,
+    pub(crate) seal: Arc<auth::Seal>,
     /// REGISTERs that wait for their commit.
     pub(crate) registering: Mutex<std::collections::BTreeSet<u64>>,
     /// Told when a home may have come or gone.
@@ -128,7 +128,7 @@ impl Shared {
             mute_since: Mutex::default(),
             secret: parts.secret,
             nonces: auth::NonceKey::new(parts.secret.bytes()),
-            seal: auth::Seal::new(parts.secret.bytes()),
+            seal: Arc::new(auth::Seal::new(parts.secret.bytes())),
             registering: Mutex::default(),
             homes_moved: Notify::new(),
             adopted: Mutex::default(),

@@ -42,6 +42,15 @@ impl Secret {
         }
     }
 
+    /// A carrier's password, for the one place that answers its challenges.
+    pub fn open(&self, owner: &str, username: &str, seal: &Seal) -> Option<Zeroizing<String>> {
+        match self {
+            Secret::Sealed(bytes) => seal.open(owner, username, bytes),
+            Secret::Given(text) => Some(text.clone()),
+            Secret::Keep | Secret::Digest(_) => None,
+        }
+    }
+
     /// Keeps no more than the hashes of a trunk's password.
     pub(crate) fn hashed(self, username: &str, realm: &str) -> Secret {
         match self {

@@ -164,11 +164,22 @@ impl World {
 
     /// A call with this INVITE and these settings.
     pub fn with(invite: &str, change: impl Fn(&mut Trunk, &mut Gateway)) -> World {
+        World::made(invite, change, None)
+    }
+
+    /// A call whose caller proved by digest who it is; if that was used before it hears this challenge.
+    pub fn with_proof(invite: &str, again: &[u8]) -> World {
+        let used = auth::Use { issued: ClusterTime(1), salt: 2, nc: 1 };
+        World::made(invite, |_, _| {}, Some(call::Proof { used, again: again.to_vec() }))
+    }
+
+    fn made(invite: &str, change: impl Fn(&mut Trunk, &mut Gateway), proof: Option<call::Proof>) -> World {
         let context = Arc::new(Context {
             home: HomeId(0),
             epoch: Epoch(1),
             resources: Arc::new(resources(change)),
             bindings: Arc::new(trunk::NoBindings),
+            seal: Arc::new(auth::Seal::new(&[7; 16])),
             secret: Secret::new([7; 16]),
             domain: "sbc.example".into(),
             addresses: vec![(Transport::Udp, OURS.parse().unwrap())],
@@ -183,7 +194,7 @@ impl World {
             party: party(),
             strip: 0,
             seed: 42,
-            proof: None,
+            proof,
         };
         let id = CallId::new(Incarnation(1), 1);
         let mut ports = HomePorts { first: 10_000, keeps: true };
