@@ -64,6 +64,7 @@ fn a_gateway_that_asks_for_credentials_gets_them_after_they_are_on_record() {
     assert!(w.take("INVITE").iter().all(|it| it.text == before));
     w.receive(CALLEE, &response(&again, "200 OK", "b1", CONTACT, ANSWER));
     w.commit_all();
+    w.expect(CALLEE, "ACK");
     w.expect(CALLER, "SIP/2.0 200");
     assert!(w.record.as_ref().is_some_and(|record| record.challenge.is_none()));
 }
