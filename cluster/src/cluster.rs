@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use call::{Incarnation, NodeId};
 use env::{Clock, Disk, Entropy, Frames, Peer, Purpose, Spawn, Task};
+use futures::future::Either;
 use machine::{ClusterTime, Instant, Rng};
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -21,11 +22,12 @@ use crate::outbox::Outbox;
 use crate::projection::{CdrFilter, Projection, ProjectionError, to_json};
 use crate::proposer::{Backlog, Pace, Proposer, Urgency};
 use crate::raft::{
-    Beginning, Change, ChangeError, Leader, Member, Place, Raft, RaftError, UnusableSnapshot, find_snapshot,
+    Beginning, Change, ChangeError, Leader, Member, Place, Raft, RaftError, Stopped, UnusableSnapshot,
+    find_snapshot,
 };
 use crate::replica::{Applied, Replica};
 use crate::rounds::Rounds;
-use crate::state::State;
+use crate::state::{APPLY_VERSION, State};
 use crate::time::LeaderTime;
 use crate::vigil::{Standing, Vigil};
 
@@ -57,6 +59,9 @@ pub struct Config {
     pub snapshot_every: u64,
     /// A CDR file that has grown to this is followed by the next.
     pub cdr_file_len: u64,
+    /// The newest meaning of commands that this process says it knows: this program's, or an older one's that it
+    /// stands for in the simulation.
+    pub supports: u32,
 }
 
 impl Config {
@@ -75,6 +80,7 @@ impl Config {
             segment_len: 16 << 20,
             snapshot_every: 128 << 20,
             cdr_file_len: 32 << 20,
+            supports: APPLY_VERSION,
         }
     }
 }
@@ -217,14 +223,18 @@ impl Cluster {
         };
         let vigil = Vigil::new(config.node, config.detect, &outbox);
         let tasks = begin(outbox, &vigil, frames);
-        let Config { node, name, homes, floating, region, .. } = config;
-        let boot = Boot { nonce, name, homes, floating, region, ..Boot::default() };
-        let booted = match proposer.ask(Command::Boot(boot)).await {
-            Some(Outcome::Booted(booted)) => booted,
-            refused => {
+        let Config { node, name, homes, floating, region, supports, .. } = config;
+        let boot = Boot { nonce, name, homes, floating, region, supports };
+        let asked = proposer.ask(Command::Boot(boot));
+        let booted = match futures::future::select(pin!(asked), pin!(ended(&raft, &log, &seams))).await {
+            Either::Left((Some(Outcome::Booted(booted)), _)) => booted,
+            other => {
                 tasks.iter().for_each(|task| task.abort());
                 raft.stop().await;
-                return Err(why_not(node, refused));
+                return Err(match other {
+                    Either::Left((refused, _)) => why_not(node, refused),
+                    Either::Right((stopped, _)) => RaftError::Stopped(stopped).into(),
+                });
             }
         };
         vigil.begin(booted.incarnation);
@@ -545,6 +555,18 @@ fn why_not(node: NodeId, refused: Option<Outcome>) -> OpenError {
     match refused {
         Some(Outcome::Refused(refused)) => OpenError::Refused(refused),
         _ => OpenError::Fenced(node),
+    }
+}
+
+/// Waits until consensus ends, as it does where the disk fails: then nobody answers any more. Meanwhile what a full disk
+/// has refused is tried again.
+async fn ended(raft: &Raft, log: &Log, seams: &Seams) -> Stopped {
+    loop {
+        if let Some(stopped) = raft.stopped() {
+            return stopped;
+        }
+        seams.spawn.sleep_until(seams.clock.now() + UPKEEP).await;
+        log.retry();
     }
 }
 

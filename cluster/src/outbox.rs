@@ -92,7 +92,7 @@ impl Outbox {
     /// Follows who leads and who is a member.
     pub(crate) async fn follow(mut self) {
         let mut known = (Leader::Unknown, 0);
-        let mut peers = Vec::new();
+        let mut told = (Vec::new(), false);
         loop {
             let leading = self.raft.leader();
             if leading != known && leading.0 != Leader::Unknown {
@@ -101,11 +101,21 @@ impl Outbox {
             }
             known = leading;
             let members = self.raft.peers();
-            if members != peers && !members.is_empty() {
+            // A log that lags may not know the node that leads now, or know that it was removed and not that it is
+            // back: only that node can tell it more.
+            let is_stranger = |leader: NodeId| !members.iter().any(|peer| peer.node == leader.0);
+            let open = match leading.0 {
+                Leader::Unknown => true,
+                Leader::Other(leader) => is_stranger(leader),
+                Leader::Me => false,
+            };
+            let now = (members, open);
+            if now != told && !now.0.is_empty() {
                 if let Some(frames) = &self.seams.frames {
-                    frames.set_peers(&members);
+                    frames.set_open(open);
+                    frames.set_peers(&now.0);
                 }
-                peers = members;
+                told = now;
             }
             if !self.raft.changed().await {
                 return;

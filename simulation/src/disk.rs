@@ -23,12 +23,18 @@ struct Shared {
     capacity: u64,
     /// Whether nothing can be written, be there room in a file or not.
     full: bool,
+    /// Lanes whose next write the device fails at, amid it.
+    failing: [Option<Rng>; 2],
+    /// Whether nothing can be read.
+    unreadable: bool,
     /// How long an operation takes, at least and at most.
     pace: (Duration, Duration),
     life: u64,
     performed: u64,
     refused: u64,
     torn: u64,
+    failed: u64,
+    unread: u64,
     /// Told whenever something is submitted.
     woken: Option<Arc<dyn Fn(Lane) + Send + Sync>>,
 }
@@ -42,6 +48,10 @@ pub struct DiskCounts {
     pub refused: u64,
     /// Operations that a crash left in part.
     pub torn: u64,
+    /// Operations that the device failed at.
+    pub failed: u64,
+    /// Reads that the device failed at.
+    pub unread: u64,
 }
 
 impl Default for MemDisk {
@@ -51,11 +61,15 @@ impl Default for MemDisk {
             lanes: [VecDeque::new(), VecDeque::new()],
             capacity: u64::MAX,
             full: false,
+            failing: [None, None],
+            unreadable: false,
             pace: PACE,
             life: 0,
             performed: 0,
             refused: 0,
             torn: 0,
+            failed: 0,
+            unread: 0,
             woken: None,
         };
         MemDisk { shared: Arc::new(Mutex::new(shared)), life: 0 }
@@ -70,7 +84,10 @@ impl MemDisk {
             return false;
         }
         let Some((op, done)) = shared.lane(lane).pop_front() else { return false };
-        let (result, bytes) = shared.perform(op);
+        let (result, bytes) = match shared.failing[index(lane)].take() {
+            Some(rng) => shared.fail(op, rng),
+            None => shared.perform(op),
+        };
         drop(shared);
         done(result, bytes);
         true
@@ -113,6 +130,30 @@ impl MemDisk {
         self.lock().full = full;
     }
 
+    /// The next write of a lane fails, as an fsync does on a bad device: any part of it may be there. With `None` it
+    /// does not, if it has not yet.
+    pub fn fail_next(&self, lane: Lane, rng: Option<Rng>) {
+        self.lock().failing[index(lane)] = rng;
+    }
+
+    /// From now on nothing can be read, or everything again.
+    pub fn set_unreadable(&self, unreadable: bool) {
+        self.lock().unreadable = unreadable;
+    }
+
+    /// A bit of a file flips while nobody looks, in a part of the file that was long written: the newest write is
+    /// left alone, since nothing tells its damage from a torn one. Gives the file and the byte.
+    pub fn flip(&self, file: &str, rng: &mut Rng) -> Option<(String, usize)> {
+        let mut shared = self.lock();
+        let bytes = shared.files.get_mut(file)?;
+        let used = bytes.iter().rposition(|byte| *byte != 0)? + 1;
+        let from = usize::try_from(rng.below(used as u64 / 2)).unwrap_or(0);
+        // Between what is written there are zeros that mean nothing.
+        let place = from + bytes.get(from..)?.iter().position(|byte| *byte != 0)?;
+        *bytes.get_mut(place)? ^= 1 << rng.below(8);
+        Some((file.to_owned(), place))
+    }
+
     /// From now on an operation takes this long, at least and at most; without, as long as usual.
     pub fn set_pace(&self, pace: Option<(Duration, Duration)>) {
         self.lock().pace = pace.unwrap_or(PACE);
@@ -128,7 +169,8 @@ impl MemDisk {
     /// What it has done.
     pub fn counts(&self) -> DiskCounts {
         let shared = self.lock();
-        DiskCounts { performed: shared.performed, refused: shared.refused, torn: shared.torn }
+        let Shared { performed, refused, torn, failed, unread, .. } = *shared;
+        DiskCounts { performed, refused, torn, failed, unread }
     }
 
     /// The bytes of a file.
@@ -172,7 +214,11 @@ impl Disk for MemDisk {
     }
 
     fn read(&self, file: &str, at: u64, max: usize) -> io::Result<Vec<u8>> {
-        let shared = self.lock();
+        let mut shared = self.lock();
+        if shared.unreadable && shared.life == self.life {
+            shared.unread += 1;
+            return Err(io_error());
+        }
         let bytes = shared.files.get(file).ok_or(io::ErrorKind::NotFound)?;
         let tail = bytes.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
         Ok(tail.get(..max.min(tail.len())).unwrap_or_default().to_vec())
@@ -194,11 +240,7 @@ impl Disk for MemDisk {
 
 impl Shared {
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<(DiskOp, DiskDone)> {
-        let [log, bulk] = &mut self.lanes;
-        match lane {
-            Lane::Log => log,
-            Lane::Bulk => bulk,
-        }
+        &mut self.lanes[index(lane)]
     }
 
     fn room_for(&mut self, file: &str, len: usize) -> io::Result<()> {
@@ -256,6 +298,19 @@ impl Shared {
         (result, bytes)
     }
 
+    /// The device fails amid an operation.
+    fn fail(&mut self, op: DiskOp, mut rng: Rng) -> (io::Result<()>, Vec<u8>) {
+        self.failed += 1;
+        let torn = self.torn;
+        let bytes = match &op {
+            DiskOp::Write { bytes, .. } => bytes.clone(),
+            _ => Vec::new(),
+        };
+        self.tear(op, &mut rng);
+        self.torn = torn;
+        (Err(io_error()), bytes)
+    }
+
     /// Leaves what a crash amid an operation may leave: of a write any blocks, and any part of its last one;
     /// of the others all or nothing.
     fn tear(&mut self, op: DiskOp, rng: &mut Rng) {
@@ -284,6 +339,13 @@ impl Shared {
     }
 }
 
+const fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Log => 0,
+        Lane::Bulk => 1,
+    }
+}
+
 fn overwrite(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     if file.len() < at + bytes.len() {
         file.resize(at + bytes.len(), 0);
@@ -293,6 +355,68 @@ fn overwrite(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
+/// EIO, as a failing device gives it.
+fn io_error() -> io::Error {
+    io::Error::other("input/output error")
+}
+
 const BLOCK: usize = 4096;
 /// A good device under some load.
 const PACE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(disk: &MemDisk, bytes: &[u8]) -> Arc<Mutex<Option<(bool, Vec<u8>)>>> {
+        let heard = Arc::new(Mutex::new(None));
+        let (told, file) = (heard.clone(), Arc::from("f"));
+        let done: DiskDone = Box::new(move |result, bytes| {
+            *told.lock().expect("nobody panics") = Some((result.is_ok(), bytes))
+        });
+        disk.submit(Lane::Log, DiskOp::Write { file, at: 0, bytes: bytes.to_vec() }, done);
+        disk.settle();
+        heard
+    }
+
+    #[test]
+    fn a_write_that_the_device_fails_at_is_told_and_the_next_is_whole() {
+        let disk = MemDisk::default();
+        disk.fail_next(Lane::Log, Some(Rng::from_u64(1)));
+        let heard = write(&disk, b"abc");
+        assert_eq!(
+            *heard.lock().expect("nobody panics"),
+            Some((false, b"abc".to_vec())),
+            "its bytes come back"
+        );
+        assert_eq!((disk.counts().failed, disk.counts().torn, disk.counts().performed), (1, 0, 0));
+        let heard = write(&disk, b"abc");
+        assert_eq!(heard.lock().expect("nobody panics").as_ref().map(|(good, _)| *good), Some(true));
+        assert_eq!(disk.file("f").as_deref(), Some(&b"abc"[..]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_counted() {
+        let disk = MemDisk::default();
+        write(&disk, b"abc");
+        disk.set_unreadable(true);
+        assert!(disk.read("f", 0, 9).is_err());
+        disk.set_unreadable(false);
+        assert_eq!(disk.read("f", 0, 9).ok(), Some(b"abc".to_vec()));
+        assert_eq!(disk.counts().unread, 1);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_one_bit_of_what_was_written() {
+        let disk = MemDisk::default();
+        let bytes = [0, 0, 7, 0, 9, 9, 9, 9, 0, 0];
+        write(&disk, &bytes);
+        let (file, place) = disk.flip("f", &mut Rng::from_u64(3)).expect("there is something");
+        let now = disk.file(&file).expect("it is there");
+        let changed: Vec<usize> = (0..bytes.len()).filter(|at| now[*at] != bytes[*at]).collect();
+        assert_eq!(changed, [place]);
+        assert_ne!(bytes[place], 0);
+        assert_eq!((now[place] ^ bytes[place]).count_ones(), 1);
+        assert_eq!(disk.flip("none", &mut Rng::from_u64(3)), None);
+    }
+}

@@ -46,6 +46,8 @@ struct State {
     pairs: BTreeMap<Key, Pair>,
     /// How many frames a cut has held up.
     held_up: u64,
+    /// Pairs that were slowed down, and how many frames have taken longer so.
+    slowed: BTreeMap<Key, u64>,
     /// From whom to whom nothing passes, and for how many reasons.
     cuts: BTreeMap<(u64, u64), u32>,
 }
@@ -55,9 +57,19 @@ struct Node {
     incarnation: u64,
     alive: bool,
     peers: BTreeMap<u64, SocketAddr>,
+    /// Whether every node is taken for a peer that has this one among its own: nobody has said yet who is.
+    waits: bool,
+    /// The same, for those who are said to be peers may not be all, or not be any more.
+    open: bool,
     /// What has come, each with its connection.
     inbox: VecDeque<(LinkEvent, u64)>,
     waker: Option<Waker>,
+}
+
+impl Node {
+    fn takes_guests(&self) -> bool {
+        self.waits || self.open
+    }
 }
 
 /// A pair of nodes, the lower id first.
@@ -163,10 +175,18 @@ impl State {
 
     /// Whether each counts the other among its peers, at the right address.
     fn are_peers(&self, (lower, higher): Key) -> bool {
-        let (Some(dialler), Some(other)) = (self.nodes.get(&lower), self.nodes.get(&higher)) else {
+        let (Some(low), Some(high)) = (self.nodes.get(&lower), self.nodes.get(&higher)) else {
             return false;
         };
-        dialler.peers.get(&higher) == Some(&other.at) && other.peers.contains_key(&lower)
+        let (there, back) =
+            (low.peers.get(&higher) == Some(&high.at), high.peers.get(&lower) == Some(&low.at));
+        there && (high.peers.contains_key(&lower) || high.takes_guests()) || back && low.takes_guests()
+    }
+
+    /// Whether a node waits to be let in, and another counts it among its peers.
+    fn is_guest(&self, node: u64, of: u64) -> bool {
+        let waits = self.nodes.get(&node).is_some_and(|it| it.alive && it.takes_guests());
+        waits && self.nodes.get(&of).is_some_and(|it| it.peers.contains_key(&node))
     }
 
     fn neighbours(&self, node: u64) -> Vec<u64> {
@@ -194,6 +214,7 @@ impl Links {
             nodes: BTreeMap::new(),
             pairs: BTreeMap::new(),
             held_up: 0,
+            slowed: BTreeMap::new(),
             cuts: BTreeMap::new(),
         };
         Arc::new(Links { state: Mutex::new(state), wire, clock, trace, idle: detect * 2 })
@@ -205,12 +226,30 @@ impl Links {
         let mut state = self.lock();
         let incarnation = state.nodes.get(&node.node).map_or(1, |before| before.incarnation + 1);
         let (peers, inbox) = (BTreeMap::new(), VecDeque::new());
-        let new = Node { at: node.at, incarnation, alive: true, peers, inbox, waker: None };
+        let new = Node {
+            at: node.at,
+            incarnation,
+            alive: true,
+            peers,
+            waits: false,
+            open: false,
+            inbox,
+            waker: None,
+        };
         state.nodes.insert(node.node, new);
         // Whoever still thinks that it is linked hears from the new process that it is not.
         self.reset_others(&mut state, node.node);
         drop(state);
         Arc::new(MemoryFrames { links: self.clone(), node: node.node, incarnation })
+    }
+
+    /// A node has just been opened that waits to be let in: it has nobody among its peers, and takes whoever has it.
+    pub fn wait(self: &Arc<Links>, node: u64) {
+        let mut state = self.lock();
+        if let Some(it) = state.nodes.get_mut(&node) {
+            it.waits = true;
+        }
+        self.invite(&mut state, node);
     }
 
     /// A node dies without a word.
@@ -287,6 +326,20 @@ impl Links {
         self.lock().pair(key(a, b)).latency = latency;
     }
 
+    /// Slows two nodes' link down, until it is quick again.
+    pub fn slow(&self, a: u64, b: u64, latency: Latency) {
+        let mut state = self.lock();
+        state.pair(key(a, b)).latency = latency;
+        state.slowed.entry(key(a, b)).or_default();
+    }
+
+    /// A slow link is quick again; gives how many frames were slow.
+    pub fn hasten(&self, a: u64, b: u64) -> u64 {
+        let mut state = self.lock();
+        state.pair(key(a, b)).latency = QUICK;
+        state.slowed.remove(&key(a, b)).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
@@ -323,6 +376,15 @@ impl Links {
         }
     }
 
+    /// Nodes with higher ids link with one that does not know of them yet.
+    fn invite(self: &Arc<Links>, state: &mut State, guest: u64) {
+        let higher = state.neighbours(guest).into_iter().filter(|it| guest < *it);
+        for host in higher.filter(|it| state.is_guest(guest, *it)).collect::<Vec<_>>() {
+            state.pair((guest, host)).rest = REST_MIN;
+            self.dial_later(state, (guest, host));
+        }
+    }
+
     fn dial_later(self: &Arc<Links>, state: &mut State, pair: Key) {
         let attempt = state.draw();
         let it = state.pair(pair);
@@ -337,7 +399,7 @@ impl Links {
     fn may_dial(&self, state: &mut State, (lower, higher): Key, attempt: u64) -> bool {
         let counts = state.pair((lower, higher)).attempt == attempt && state.up(lower, higher).is_none();
         let wanted = state.nodes.get(&lower).is_some_and(|it| it.alive && it.peers.contains_key(&higher));
-        counts && wanted
+        counts && (wanted || state.is_guest(lower, higher))
     }
 
     fn dial(self: &Arc<Links>, state: &mut State, pair: Key, attempt: u64) {
@@ -450,6 +512,9 @@ impl Links {
         bytes: Vec<u8>,
     ) -> bool {
         let Some(connection) = state.up(from, to) else { return false };
+        if let Some(frames) = state.slowed.get_mut(&key(from, to)) {
+            *frames += 1;
+        }
         let (now, delay) = (self.clock.now(), state.delay(key(from, to)));
         let not_before = if from < to { Instant::ZERO } else { state.pair(key(from, to)).confirmed + TICK };
         let Some(lane) = state.lane(from, to, purpose, connection) else { return false };
@@ -542,21 +607,42 @@ impl Frames for MemoryFrames {
         Poll::Ready(())
     }
 
+    fn set_open(&self, open: bool) {
+        let state = &mut *self.links.lock();
+        let alive = state.is_alive(self.node, Some(self.incarnation));
+        let Some(node) = state.nodes.get_mut(&self.node).filter(|_| alive) else { return };
+        node.open = open;
+        if open {
+            self.links.invite(state, self.node);
+        }
+    }
+
     fn set_peers(&self, peers: &[Peer]) {
         let state = &mut *self.links.lock();
         let alive = state.is_alive(self.node, Some(self.incarnation));
         let Some(node) = state.nodes.get_mut(&self.node).filter(|_| alive) else { return };
-        let new = peers.iter().filter(|it| it.node != self.node).map(|it| (it.node, it.at)).collect();
+        let new: BTreeMap<u64, SocketAddr> =
+            peers.iter().filter(|it| it.node != self.node).map(|it| (it.node, it.at)).collect();
+        node.waits &= new.is_empty();
+        let guests = node.takes_guests();
         let old: BTreeMap<u64, SocketAddr> = std::mem::replace(&mut node.peers, new);
         let new = node.peers.clone();
-        for peer in old.iter().filter(|(peer, at)| new.get(peer) != Some(at)).map(|(peer, _)| *peer) {
-            self.links.reset_other(state, self.node, peer);
-            self.links.down(state, self.node, peer);
+        let at = |state: &State, peer: &u64| state.nodes.get(peer).map(|it| it.at);
+        for peer in state.neighbours(self.node) {
+            let is_peer = new.get(&peer).is_some_and(|there| Some(*there) == at(state, &peer));
+            let was_there =
+                old.get(&peer).is_some_and(|there| new.get(&peer).is_some_and(|now| now != there));
+            if was_there || !is_peer && !(guests && !new.contains_key(&peer)) {
+                self.links.reset_other(state, self.node, peer);
+                self.links.down(state, self.node, peer);
+            }
         }
         for peer in new.iter().filter(|(peer, at)| old.get(peer) != Some(at)).map(|(peer, _)| *peer) {
             if self.node < peer {
                 state.pair((self.node, peer)).rest = REST_MIN;
                 self.links.dial_later(state, (self.node, peer));
+            } else {
+                self.links.invite(state, peer);
             }
         }
     }

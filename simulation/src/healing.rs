@@ -7,9 +7,10 @@ use node::NodeHandle;
 
 /// What is not yet as it should be; `None` if all is well. A call that was refused, and whose refusal nobody has
 /// acknowledged, has an actor for 64·T1 and no record: `lingering` allows that.
-pub fn ails(nodes: &[NodeHandle], members: usize, lingering: bool) -> Option<String> {
-    if nodes.len() < members {
-        return Some(format!("{} of {members} nodes are up", nodes.len()));
+pub fn ails(nodes: &[NodeHandle], members: &[u64], lingering: bool) -> Option<String> {
+    let is_up = |id: &u64| nodes.iter().any(|node| node.cluster().node().0 == *id);
+    if let Some(down) = members.iter().find(|id| !is_up(id)) {
+        return Some(format!("node {down} is not up"));
     }
     if let Some(node) = nodes.iter().find(|node| !node.is_ready()) {
         return Some(format!("node {} is not ready: {}", node.cluster().node(), node.why_not_ready()));

@@ -3,15 +3,18 @@
 //!
 //! Nothing but tests and xtask uses this crate.
 
+mod branches;
 mod disk;
 mod entropy;
 pub mod fault;
 mod frames;
+mod guards;
 mod healing;
 pub mod invariants;
 pub mod letter;
 mod life;
 mod members;
+mod names;
 mod network;
 pub mod peers;
 pub mod plan;
@@ -29,8 +32,10 @@ mod world;
 pub use disk::{DiskCounts, MemDisk};
 pub use entropy::{SeededEntropy, interpose};
 pub use frames::{Links, MemoryFrames};
+pub use guards::Guards;
 pub use life::Life;
 pub use members::Members;
+pub use names::Names;
 pub use network::{Handler, Latency, MemoryNetwork, Tap, Wire};
 pub use plan::{Cut, Plan};
 pub use relay::MemoryRelay;

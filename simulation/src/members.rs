@@ -27,6 +27,8 @@ struct Seat {
     life: Arc<Life>,
     /// `None` while it is down or starts.
     handle: Option<NodeHandle>,
+    /// Whether an operator has its machine in hand: nobody else starts it.
+    is_held: bool,
 }
 
 /// A start under way: gives the node's handle.
@@ -49,7 +51,9 @@ impl Members {
             let clock = Arc::new(NodeClock::right(world.clock.clone()).drifting(ppm));
             let seams = world.node_by(clock.clone(), &life, &disk, Some(links));
             starts.push(Node::start(seams, config.clone()));
-            members.seats.insert(config.id.0, Seat { config, links, clock, disk, life, handle: None });
+            members
+                .seats
+                .insert(config.id.0, Seat { config, links, clock, disk, life, handle: None, is_held: false });
         }
         let started = futures::future::join_all(starts).await;
         for (seat, handle) in members.seats.values_mut().zip(started) {
@@ -96,7 +100,12 @@ impl Members {
 
     /// Kills a node; gives whether it was up or starting.
     pub fn kill(&mut self, world: &mut World, node: u64) -> bool {
+        let others: Vec<NodeHandle> =
+            self.alive().into_iter().filter(|it| it.cluster().node().0 != node).collect();
         let Some(seat) = self.seats.get_mut(&node).filter(|seat| !seat.life.is_over()) else { return false };
+        if let Some(handle) = seat.handle.as_ref().filter(|_| world.guards.guards(node)) {
+            world.tell_of(handle.cluster().node(), handle.cluster().booted().incarnation, others);
+        }
         seat.disk = world.kill(&seat.life, &seat.disk);
         // What libraries spawned themselves has no life to end with. It has dead hands; let it wind up.
         if let Some(handle) = seat.handle.take() {
@@ -107,19 +116,69 @@ impl Members {
 
     /// Starts a node that is down, with what its disk has kept. [`Members::started`] takes the outcome.
     pub fn start(&mut self, world: &mut World, node: u64) -> Option<Starting> {
-        let seat = self.seats.get_mut(&node).filter(|seat| seat.life.is_over())?;
+        let seat = self.seats.get_mut(&node).filter(|seat| seat.life.is_over() && !seat.is_held)?;
         seat.life = Life::new(node, seat.life.number() + 1);
         world.trace.note(world.clock.now(), &format!("node {node} begins its life {}", seat.life.number()));
         let seams = world.node_by(seat.clock.clone(), &seat.life, &seat.disk, Some(seat.links));
+        if seat.config.cluster.as_ref().is_some_and(|cluster| cluster.peers.is_empty()) {
+            world.links.wait(node);
+        }
         Some(Box::pin(Node::start(seams, seat.config.clone())))
     }
 
-    /// A node has started, in this of its lives.
-    pub fn started(&mut self, node: u64, life: u64, handle: NodeHandle) {
+    /// A node has started, in this of its lives; gives whether that life still lasts.
+    pub fn started(&mut self, node: u64, life: u64, handle: NodeHandle) -> bool {
         let seat = self.seats.get_mut(&node);
         // It may have been killed as it started.
-        if let Some(seat) = seat.filter(|seat| seat.life.number() == life && !seat.life.is_over()) {
-            seat.handle = Some(handle);
+        let Some(seat) = seat.filter(|seat| seat.life.number() == life && !seat.life.is_over()) else {
+            return false;
+        };
+        seat.handle = Some(handle);
+        true
+    }
+    /// An operator takes a machine in hand, or lets go of it.
+    pub fn hold(&mut self, node: u64, is_held: bool) {
+        if let Some(seat) = self.seats.get_mut(&node) {
+            seat.is_held = is_held;
+        }
+    }
+
+    /// Whether an operator has a machine in hand.
+    pub fn is_held(&self, node: u64) -> bool {
+        self.seats.get(&node).is_some_and(|seat| seat.is_held)
+    }
+
+    /// A machine is set up for a node that is to join: an empty disk, and nobody named in its file. What was there
+    /// before is gone.
+    pub fn set_up(&mut self, world: &World, links: SocketAddr, mut config: NodeConfig) {
+        if let Some(cluster) = config.cluster.as_mut() {
+            cluster.peers.clear();
+        }
+        let node = config.id.0;
+        let before = self.seats.remove(&node);
+        let number = before.as_ref().map_or(0, |seat| seat.life.number());
+        let clock = before.map_or_else(|| Arc::new(NodeClock::right(world.clock.clone())), |seat| seat.clock);
+        let life = Life::new(node, number);
+        life.end();
+        let disk = MemDisk::default();
+        self.seats.insert(node, Seat { config, links, clock, disk, life, handle: None, is_held: false });
+    }
+
+    /// A machine is taken away, with its disk.
+    pub fn take_away(&mut self, world: &mut World, node: u64) {
+        self.kill(world, node);
+        self.seats.remove(&node);
+    }
+
+    /// What a node is told.
+    pub fn config(&self, node: u64) -> Option<&NodeConfig> {
+        self.seats.get(&node).map(|seat| &seat.config)
+    }
+
+    /// The next life of a node is of a program that knows commands up to this version.
+    pub fn set_program(&mut self, node: u64, supports: u32) {
+        if let Some(seat) = self.seats.get_mut(&node) {
+            seat.config.supports = supports;
         }
     }
 }

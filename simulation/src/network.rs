@@ -15,6 +15,7 @@ use machine::{Instant, Rng};
 use tokio::sync::Notify;
 
 use crate::fault::Effects;
+use crate::guards::Guards;
 use crate::life::Life;
 use crate::time::VirtualClock;
 use crate::trace::Trace;
@@ -39,6 +40,7 @@ pub struct Wire {
     tap: Mutex<Option<Tap>>,
     weather: Mutex<Weather>,
     effects: Arc<Effects>,
+    guards: Arc<Guards>,
 }
 
 /// Sees each datagram as it leaves: when, whose it is, from where to where, what it says.
@@ -52,6 +54,8 @@ struct State {
     sockets: Places<Receiver>,
     listeners: Places<Arc<Mutex<Backlog>>>,
     ports: u16,
+    /// When the last datagram between two addresses arrives: on a quiet network none overtakes another.
+    last: BTreeMap<(SocketAddr, SocketAddr), Instant>,
     heap: BinaryHeap<Reverse<Flight>>,
 }
 
@@ -72,10 +76,14 @@ struct Place<T> {
     receiver: T,
 }
 
-/// Whoever hears at an address.
-fn heard<T: Clone>(places: &Places<T>, at: SocketAddr) -> Option<T> {
-    let alive = places.get(&at)?.iter().rfind(|place| !place.life.is_over())?;
-    Some(alive.receiver.clone())
+/// Whoever hears at an address, and on which machine.
+fn heard<T: Clone>(places: &Places<T>, at: SocketAddr, guards: &Guards) -> Option<(u64, T)> {
+    let mut there = places.get(&at)?.iter().rev().filter(|place| !place.life.is_over());
+    let alive = match guards.hears(at.ip()) {
+        None => there.next(),
+        Some(machine) => there.find(|place| Some(place.life.node()) == machine),
+    }?;
+    Some((alive.life.node(), alive.receiver.clone()))
 }
 
 /// Takes an address for a life.
@@ -188,13 +196,23 @@ impl Wire {
     pub(crate) fn new(
         clock: Arc<VirtualClock>,
         trace: Arc<Trace>,
-        (latency, effects): (Latency, Arc<Effects>),
+        (latency, effects, guards): (Latency, Arc<Effects>, Arc<Guards>),
         mut rng: Rng,
     ) -> Arc<Wire> {
         let weather = Mutex::new(Weather::new(rng.fork()));
         let state = State { rng: Some(rng), ports: 50_000, ..State::default() };
         let (changed, tap) = (Notify::new(), Mutex::new(None));
-        Arc::new(Wire { state: Mutex::new(state), changed, clock, trace, latency, tap, weather, effects })
+        Arc::new(Wire {
+            state: Mutex::new(state),
+            changed,
+            clock,
+            trace,
+            latency,
+            tap,
+            weather,
+            effects,
+            guards,
+        })
     }
 
     /// Delivers what is due, for as long as the world lasts.
@@ -225,17 +243,19 @@ impl Wire {
             let Some(Reverse(flight)) = state.heap.pop() else { return };
             match flight.cargo {
                 Cargo::Datagram { from, to, bytes } => {
-                    let receiver = heard(&state.sockets, to);
+                    let receiver = heard(&state.sockets, to, &self.guards);
                     drop(state);
-                    self.trace.message(now, "got", from, to, &bytes);
+                    // Nobody listens there: a real host would say so by ICMP.
+                    let heard = receiver.as_ref().map_or(("void", 0), |(node, _)| ("got", *node));
+                    self.trace.datagram(now, heard, from, to, &bytes);
                     match receiver {
-                        Some(Receiver::Queue(inbox)) => {
+                        Some((_, Receiver::Queue(inbox))) => {
                             let mut inbox = lock(&inbox);
                             inbox.datagrams.push_back((from, bytes));
                             wake(&mut inbox.waker);
                         }
-                        Some(Receiver::Handler(handler)) => handler(from, &bytes),
-                        None => {} // Nobody listens there; a real host would say so by ICMP.
+                        Some((_, Receiver::Handler(handler))) => handler(from, &bytes),
+                        None => {}
                     }
                 }
                 Cargo::Piece { pipe, bytes } => {
@@ -273,6 +293,16 @@ impl Wire {
         at
     }
 
+    /// Sends a datagram on its way, behind those before it.
+    fn launch_datagram(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let mut state = lock(&self.state);
+        let (at, tie) = self.delay(&mut state);
+        let before = state.last.get(&(from, to)).copied().unwrap_or_default();
+        let at = at.max(before + Duration::from_nanos(1));
+        state.last.insert((from, to), at);
+        self.push(state, at, tie, Cargo::Datagram { from, to, bytes });
+    }
+
     fn push(&self, mut state: MutexGuard<'_, State>, at: Instant, tie: u64, cargo: Cargo) {
         state.sent += 1;
         let number = state.sent;
@@ -294,7 +324,13 @@ impl Wire {
             return;
         }
         let now = self.clock.now();
-        self.trace.message(now, "put", from, to, &bytes);
+        if !self.guards.has(life.node(), from.ip()) {
+            // ENETUNREACH: the address is on no interface of this machine.
+            self.trace.datagram(now, ("unsent", life.node()), from, to, &bytes);
+            self.effects.lost_to(&bytes);
+            return;
+        }
+        self.trace.datagram(now, ("put", life.node()), from, to, &bytes);
         let tap = lock(&self.tap).clone();
         if let Some(tap) = tap {
             tap(now, life, from, to, &bytes);
@@ -302,19 +338,19 @@ impl Wire {
         let mut weather = lock(&self.weather);
         if weather.is_fair() {
             drop(weather);
-            self.launch(Instant::ZERO, Cargo::Datagram { from, to, bytes });
+            self.launch_datagram(from, to, bytes);
             return;
         }
         let copies = weather.meet(from.ip(), to.ip(), &bytes, &self.effects);
         drop(weather);
         if copies.is_empty() {
-            self.trace.message(now, "lost", from, to, &bytes);
+            self.trace.datagram(now, ("lost", life.node()), from, to, &bytes);
         }
         for (late, bytes) in copies {
-            let cargo = Cargo::Datagram { from, to, bytes };
             if late.is_zero() {
-                self.launch(Instant::ZERO, cargo);
+                self.launch_datagram(from, to, bytes);
             } else {
+                let cargo = Cargo::Datagram { from, to, bytes };
                 let mut state = lock(&self.state);
                 let (at, tie) = self.delay(&mut state);
                 self.push(state, at + late, tie, cargo);
@@ -401,7 +437,7 @@ impl Network for MemoryNetwork {
         Box::pin(async move {
             let (at, _) = wire.delay(&mut lock(&wire.state));
             wire.clock.sleep_until(at).await;
-            let Some(backlog) = heard(&lock(&wire.state).listeners, to) else {
+            let Some((_, backlog)) = heard(&lock(&wire.state).listeners, to, &wire.guards) else {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             };
             let (there, back) = (Arc::default(), Arc::default());

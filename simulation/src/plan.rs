@@ -10,6 +10,7 @@ use peer::Mix;
 use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
 use crate::fault::{self, Fault, Kind};
+use crate::names;
 use crate::variety::Variety;
 
 /// What a run sets out to do.
@@ -33,6 +34,12 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// What sort of world it is.
     pub variety: Variety,
+    /// Whether gateways name their callees instead of saying their addresses.
+    pub named: bool,
+    /// Whether floating addresses are on interfaces, each kept by its machine's guard.
+    pub guarded: bool,
+    /// Whether the nodes that found the cluster run an older program.
+    pub old: bool,
 }
 
 /// A call to be placed.
@@ -57,6 +64,8 @@ pub struct Cut {
     pub faults: Option<BTreeSet<usize>>,
     /// Only so many calls.
     pub calls: Option<usize>,
+    /// Nothing but faults of one kind, and peers that do nothing but that.
+    pub only: Option<Kind>,
 }
 
 /// When the first call is placed: by then the homes are held.
@@ -70,22 +79,96 @@ impl Plan {
         let mut rng = Rng::from_u64(seed ^ SALT);
         let nodes = if rng.below(8) == 0 { 5 } else { 3 };
         let homes = 1 + rng.below(4) as u8;
-        let glare = if rng.below(5) == 0 { 0.5 } else { 0.0 };
+        let glare = if rng.below(4) == 0 { 0.6 } else { 0.0 };
         let callers: Vec<Mix> = (0..=rng.below(3)).map(|_| mix(&mut rng, glare)).collect();
         let callees: Vec<Mix> = (0..=rng.below(2)).map(|_| mix(&mut rng, glare)).collect();
         let limit = if rng.below(3) == 0 { 2 + rng.below(8) as u32 } else { 1_000 };
         let variety = Variety::of(seed);
-        let (calls, faults) = (Vec::new(), Vec::new());
-        let mut planned = Plan { seed, nodes, homes, callers, callees, limit, calls, faults, variety };
-        planned.faults = fault::draw(&mut rng, &planned);
+        let mut planned = Plan { nodes, homes, callers, callees, limit, variety, ..Plan::empty(seed) };
+        if glare > 0.0 {
+            planned.hang_up_together();
+        }
+        planned.faults = match cut.only {
+            None => fault::draw(&mut rng, &planned),
+            Some(kind) => {
+                planned.only(kind, cut.faults.as_ref().is_some_and(BTreeSet::is_empty));
+                fault::draw_only(&mut rng, &planned, kind)
+            }
+        };
+        let any = |what: fn(Kind) -> bool| planned.faults.iter().any(|fault| what(fault.kind));
+        let (named, guarded) = (any(Kind::needs_names), any(Kind::needs_guards));
+        let old = any(|kind| kind == Kind::RollingUpgrade);
+        (planned.named, planned.guarded, planned.old) = (named, guarded, old);
         planned.place(&mut rng);
-        planned.homes = variety.floating(homes);
+        planned.homes = planned.variety.floating(homes);
+        planned.cut(cut);
+        planned
+    }
+
+    /// A plan in which nothing happens.
+    fn empty(seed: u64) -> Plan {
+        Plan {
+            seed,
+            nodes: 3,
+            homes: 3,
+            callers: Vec::new(),
+            callees: Vec::new(),
+            limit: 10_000,
+            calls: Vec::new(),
+            faults: Vec::new(),
+            variety: Variety::plain(),
+            named: false,
+            guarded: false,
+            old: false,
+        }
+    }
+
+    /// Leaves out what is cut.
+    fn cut(&mut self, cut: &Cut) {
         if let Some(only) = &cut.faults {
             let mut place = 0..;
-            planned.faults.retain(|_| place.next().is_some_and(|place| only.contains(&place)));
+            self.faults.retain(|_| place.next().is_some_and(|place| only.contains(&place)));
         }
-        planned.calls.truncate(cut.calls.unwrap_or(usize::MAX));
-        planned
+        let faults = &self.faults;
+        let over = |fault: &Fault, at| fault.kind == Kind::Overload && fault.from <= at && at < fault.until;
+        self.calls.retain(|call| !call.extra || faults.iter().any(|fault| over(fault, call.at)));
+        self.calls.truncate(cut.calls.unwrap_or(usize::MAX));
+    }
+
+    /// All peers mean to hold a call for the same time: so both ends hang up at once.
+    fn hang_up_together(&mut self) {
+        let hold = self.callers.first().map_or(Duration::ZERO, |mix| mix.hold);
+        self.callers.iter_mut().chain(&mut self.callees).for_each(|mix| mix.hold = hold);
+    }
+
+    /// Peers do nothing but one thing; nothing at all, if that is cut. A limit that is never reached.
+    fn only(&mut self, kind: Kind, is_cut: bool) {
+        (self.limit, self.variety) = (1_000, Variety::plain());
+        let share = if is_cut { 0.0 } else { 0.6 };
+        for mix in self.callers.iter_mut().chain(&mut self.callees) {
+            let hold_spread = if kind == Kind::Glare { Duration::ZERO } else { mix.hold_spread };
+            *mix = Mix {
+                ring: mix.ring,
+                answer: mix.answer,
+                hold: mix.hold,
+                hold_spread,
+                refuse_status: mix.refuse_status,
+                ..Mix::default()
+            };
+            match kind {
+                Kind::Cancel => mix.cancel = share,
+                // Without a CANCEL nobody can answer late.
+                Kind::LateAnswer => (mix.cancel, mix.answer_late) = (0.6, share),
+                Kind::LostAck => mix.lose_ack = share,
+                Kind::Glare => mix.glare = share,
+                Kind::Refusal => mix.refuse = share,
+                Kind::Reinvite => mix.reinvite = share,
+                _ => {}
+            }
+        }
+        if kind == Kind::Glare {
+            self.hang_up_together();
+        }
     }
 
     /// A plan without surprises, for measurements: this many calls a second for this long.
@@ -97,17 +180,7 @@ impl Plan {
             ..Mix::default()
         };
         let (callers, callees) = (vec![mix.clone()], vec![mix]);
-        let mut planned = Plan {
-            seed,
-            nodes: 3,
-            homes: 3,
-            callers,
-            callees,
-            limit: 10_000,
-            calls: Vec::new(),
-            faults: Vec::new(),
-            variety: Variety::plain(),
-        };
+        let mut planned = Plan { callers, callees, ..Plan::empty(seed) };
         let count = u64::from(rate) * lasting.as_secs();
         for number in 0..count {
             let at = FIRST + Duration::from_nanos(1_000_000_000 / u64::from(rate) * number);
@@ -141,6 +214,11 @@ impl Plan {
         }
     }
 
+    /// What a node is told of itself.
+    pub fn config(&self, id: u64) -> node::NodeConfig {
+        crate::scenario::config(self, id)
+    }
+
     /// What the cluster is told of trunks and gateways, with another limit if one is given.
     pub fn resources(&self, limit: Option<u32>) -> Vec<Resource> {
         let mut pbx = Trunk::new(trunk_name());
@@ -149,8 +227,9 @@ impl Plan {
         pbx.settings.media = self.variety.trunk_media();
         let carrier = |place: usize| {
             let mut carrier = Gateway::new(Name::new(&format!("carrier{place}")).expect("a name"));
-            carrier.targets = vec![SipTarget::parse(&format!("sip:{}", callee(place))).expect("a target")];
+            let host = if self.named { names::name_of(place) } else { callee(place).to_string() };
             carrier.settings.media = self.variety.gateway_media();
+            carrier.targets = vec![SipTarget::parse(&format!("sip:{host}")).expect("a target")];
             Resource::Gateway(Box::new(carrier))
         };
         let carriers = (0..self.callees.len()).map(carrier);
@@ -164,7 +243,7 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
     let (ring, answer) = (ms(1_200), ms(4_000));
     let (hold, spread) = (ms(5_000) + Duration::from_millis(300), ms(25_000));
     let mut sometimes = |share: f64| if rng.below(3) == 0 { share } else { 0.0 };
-    let (cancel, answer_late, lose_ack) = (sometimes(0.4), sometimes(0.5), sometimes(0.3));
+    let (cancel, answer_late, lose_ack) = (sometimes(0.5), sometimes(0.8), sometimes(0.3));
     let (refuse, reinvite) = (sometimes(0.3), sometimes(0.5));
     let refuse_status = [486, 404, 603, 503][rng.below(4) as usize];
     // Both ends hang up at once only if both mean to hold the call for the same time.
@@ -227,6 +306,11 @@ pub fn callee(place: usize) -> SocketAddr {
     SocketAddr::new(host(2, place as u8 + 1), 5060)
 }
 
+/// Where a name may lead and nobody is.
+pub fn nobody() -> SocketAddr {
+    SocketAddr::new(host(3, 1), 5060)
+}
+
 /// Whether an address is a caller's.
 pub fn is_caller(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.octets()[2] == 1)
@@ -250,7 +334,7 @@ mod tests {
     #[test]
     fn a_cut_leaves_out_faults_and_calls_and_changes_nothing_else() {
         let whole = Plan::of(11, &Cut::default());
-        let cut = Cut { faults: Some([0].into()), calls: Some(2) };
+        let cut = Cut { faults: Some([0].into()), calls: Some(2), only: None };
         let part = Plan::of(11, &cut);
         assert!(whole.faults.len() > 1, "the seed was chosen so");
         assert_eq!(part.faults, whole.faults[..1]);
@@ -259,16 +343,25 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_seeds_draw_every_kind_of_fault() {
-        let drawn: BTreeSet<Kind> = (0..100)
-            .flat_map(|seed| Plan::of(seed, &Cut::default()).faults)
-            .map(|fault| fault.kind)
-            .collect();
-        // What peers do is no fault with a time, and a torn write is what a crash may leave.
-        let others = [Kind::TornWrite, Kind::Cancel, Kind::LateAnswer, Kind::LostAck, Kind::Glare];
-        let others: BTreeSet<Kind> = others.into_iter().chain([Kind::Refusal, Kind::Reinvite]).collect();
-        for kind in Kind::ALL {
-            assert_ne!(drawn.contains(&kind), others.contains(&kind), "{kind}");
-        }
+    fn peers_of_one_way_do_nothing_else_and_nothing_at_all_where_it_is_cut() {
+        let cut = Cut { only: Some(Kind::LostAck), ..Cut::default() };
+        let plan = Plan::of(3, &cut);
+        assert!(plan.faults.is_empty());
+        assert!(
+            plan.callers
+                .iter()
+                .all(|mix| mix.lose_ack > 0.0 && mix.cancel + mix.reinvite + mix.refuse == 0.0)
+        );
+        let without = Plan::of(3, &Cut { faults: Some([].into()), ..cut });
+        assert!(without.callers.iter().all(|mix| mix.lose_ack == 0.0));
+        assert_eq!(without.calls, plan.calls);
+    }
+
+    #[test]
+    fn calls_of_an_overload_that_is_cut_are_not_placed() {
+        let cut = Cut { only: Some(Kind::Overload), ..Cut::default() };
+        assert!(Plan::of(3, &cut).calls.iter().any(|call| call.extra));
+        let without = Plan::of(3, &Cut { faults: Some([].into()), ..cut });
+        assert!(without.calls.iter().all(|call| !call.extra));
     }
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::{NodeId, Secret};
-use cluster::FloatingHome;
+use cluster::{APPLY_VERSION, FloatingHome};
 use env::Clock as _;
 use machine::Instant;
 use node::{ClusterConfig, NodeConfig};
 use trunk::Name;
 use trunk::settings::PortRange;
 
+use crate::branches::Branches;
 use crate::fault::{Kind, Site, perform};
 use crate::healing::ails;
 use crate::invariants::{Oracle, View, Violation, all, judge, talk};
@@ -49,6 +50,10 @@ pub struct Figures {
     pub cdrs: u64,
     /// How often each kind of fault took effect.
     pub effects: Vec<(Kind, u64)>,
+    /// How often each branch of the state was taken.
+    pub branches: Vec<(String, u64)>,
+    /// How many steps it took: messages and other events.
+    pub steps: u64,
     /// How long it lasted, in the world's milliseconds.
     pub lasted_ms: u64,
     /// How long healing took, in the world's milliseconds.
@@ -68,7 +73,7 @@ impl Run {
         let first = panics.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
         if let Some(found) = first {
             let at = Instant::ZERO + Duration::from_millis(run.figures.lasted_ms);
-            run.violations.push(Violation { at, clause: "nothing panics", found });
+            run.violations.push(Violation { at, step: run.figures.steps, clause: "nothing panics", found });
         }
         run
     }
@@ -94,7 +99,8 @@ fn hear_panics() -> Arc<Mutex<Vec<String>>> {
     heard
 }
 
-fn config(plan: &Plan, id: u64) -> NodeConfig {
+/// What a node of the plan is told.
+pub(crate) fn config(plan: &Plan, id: u64) -> NodeConfig {
     let links = |id: u64| std::net::SocketAddr::new(plan::node(id), 7000);
     let peers = (1..=plan.nodes).map(|node| env::Peer { node, at: links(node) }).collect();
     let listen = vec![(trunk::Transport::Udp, plan::sip_of(plan::node(id)))];
@@ -111,12 +117,13 @@ fn config(plan: &Plan, id: u64) -> NodeConfig {
         media: plan::node(id),
         floating: (0..plan.homes).map(home).collect(),
         cluster: Some(ClusterConfig { peers, detect: DETECT, keeps: false, secret: Secret::new([7; 16]) }),
+        supports: APPLY_VERSION - u32::from(plan.old),
         ..NodeConfig::new(NodeId(id), &format!("n{id}"), listen)
     }
 }
 
 fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
-    let oracle = Arc::new(Oracle::new(all(plan, DETECT, &world.effects)));
+    let oracle = Arc::new(Oracle::new(all(plan, DETECT, world), world.trace.clone()));
     let (watch, ways) = (oracle.clone(), Mutex::new(Ways::new(world.effects.clone())));
     world.wire.watch(Arc::new(move |at, life, from, to, bytes| {
         watch.sent(at, life, from, to, bytes);
@@ -139,7 +146,8 @@ fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {
 }
 
 async fn play(plan: &Plan, lines: bool) -> Run {
-    let mut world = World::noted(plan.seed, lines);
+    let floats: Vec<_> = (0..plan.homes).filter(|_| plan.guarded).map(plan::home).collect();
+    let mut world = World::guarded(plan.seed, lines, floats);
     let oracle = oracle(plan, &world);
     let drift = |id: u64| plan.faults.iter().filter(move |it| it.who == crate::fault::Who::Node(id));
     let ppm = |id: u64| drift(id).find(|it| it.kind == Kind::ClockDrift).map_or(0, |it| it.amount);
@@ -161,6 +169,7 @@ async fn play(plan: &Plan, lines: bool) -> Run {
     if let Some(air) = &society.air {
         talk::judge(&oracle, clock.now(), air, &effects, plan);
     }
+    figures.branches = once_more(&members, &oracle, clock.now());
     let stories = society.stories.into_inner();
     judge(&oracle, clock.now(), &stories, &effects, plan);
     let up = members.up();
@@ -172,8 +181,27 @@ async fn play(plan: &Plan, lines: bool) -> Run {
     let made = nodes.iter().map(|node| node.cluster().read(cluster::State::cdrs_made));
     figures.cdrs = made.max().unwrap_or_default();
     figures.effects = effects.counts().into_iter().collect();
+    figures.steps = trace.steps();
     figures.lasted_ms = clock.now().as_nanos() / 1_000_000;
     Run { hash: trace.hash(), trace: trace.text(), violations, figures }
+}
+
+/// Applies the longest log once more: the log alone must make the state. Gives the branches that were taken.
+fn once_more(members: &Members, oracle: &Oracle, at: Instant) -> Vec<(String, u64)> {
+    let alive = members.alive();
+    let Some(node) = alive.iter().max_by_key(|node| node.cluster().status().applied) else {
+        return Vec::new();
+    };
+    let (id, applied) = (node.cluster().node(), node.cluster().status().applied);
+    let Some(branches) = members.disk(id.0).and_then(|disk| Branches::of(disk, applied)) else {
+        return Vec::new();
+    };
+    let (made, held) = (branches.state.digest(), node.cluster().read(cluster::State::digest));
+    if made != held {
+        let found = format!("node {id} holds {held:016x} at {applied}, and its log makes {made:016x}");
+        oracle.found(at, "I-31 the log alone makes the state", found);
+    }
+    branches.taken.into_iter().collect()
 }
 
 /// Faults, then calm, healing, a probe of what survived, and the end of all calls.
@@ -225,7 +253,7 @@ async fn heal(site: &mut Site<'_>, at_most: Duration, lingering: bool) -> Result
     let clock = site.world.clock.clone();
     let deadline = clock.now() + at_most;
     loop {
-        let Some(ails) = ails(&site.members.alive(), site.members.ids().len(), lingering) else {
+        let Some(ails) = ails(&site.members.alive(), &site.members.ids(), lingering) else {
             return Ok(());
         };
         if clock.now() >= deadline {

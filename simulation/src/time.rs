@@ -79,7 +79,7 @@ impl NodeClock {
     }
 
     /// The first moment of the world's clock at which this one shows `at` or more.
-    fn true_time(&self, at: Instant) -> Instant {
+    pub(crate) fn true_time(&self, at: Instant) -> Instant {
         let (nanos, rate) = (i128::from(at.as_nanos()), MILLION + i128::from(self.drift_ppm));
         let exact = (nanos * MILLION + rate - 1) / rate;
         // Division rounds twice; a nanosecond more is never too early.

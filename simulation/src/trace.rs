@@ -20,6 +20,7 @@ pub struct Trace {
 struct Book {
     lines: String,
     hash: u64,
+    steps: u64,
 }
 
 impl Default for Trace {
@@ -31,14 +32,27 @@ impl Default for Trace {
 impl Trace {
     /// An empty record that keeps its lines, or their digest only.
     pub fn new(keeps: bool) -> Trace {
-        Trace { keeps, book: Mutex::new(Book { lines: String::new(), hash: BASIS }) }
+        Trace { keeps, book: Mutex::new(Book { lines: String::new(), hash: BASIS, steps: 0 }) }
     }
 
     /// Notes a message on the wire: when, from where to where, how long, its digest, its call, its first words.
     pub fn message(&self, now: Instant, what: &str, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.datagram(now, (what, 0), from, to, bytes);
+    }
+
+    /// The same, and on which node's machine that was; 0: a peer's, or nobody's.
+    pub fn datagram(
+        &self,
+        now: Instant,
+        (what, node): (&str, u64),
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) {
         let digest = fold(BASIS, bytes);
         let mut book = self.book();
-        for part in [now.as_nanos(), end(from), end(to), digest] {
+        book.steps += 1;
+        for part in [now.as_nanos(), end(from), end(to), digest, node] {
             book.hash = fold(book.hash, &part.to_le_bytes());
         }
         book.hash = fold(book.hash, what.as_bytes());
@@ -57,12 +71,16 @@ impl Trace {
         };
         let (at, length) = (now.as_nanos(), bytes.len());
         // Writing into a String can't fail.
-        let _ = writeln!(book.lines, "{at:>14} {what} {from} > {to} {length} {digest:016x} {call} {first}");
+        let _ = writeln!(
+            book.lines,
+            "{at:>14} {what}@{node} {from} > {to} {length} {digest:016x} {call} {first}"
+        );
     }
 
     /// Notes something that happened to the world.
     pub fn note(&self, now: Instant, what: &str) {
         let mut book = self.book();
+        book.steps += 1;
         book.hash = fold(fold(book.hash, &now.as_nanos().to_le_bytes()), what.as_bytes());
         if self.keeps {
             // Writing into a String can't fail.
@@ -73,6 +91,11 @@ impl Trace {
     /// A digest of all that was noted.
     pub fn hash(&self) -> u64 {
         self.book().hash
+    }
+
+    /// How many messages and other events were noted.
+    pub fn steps(&self) -> u64 {
+        self.book().steps
     }
 
     /// The lines so far.

@@ -1,19 +1,22 @@
 //! A world: one clock, one wire, one trace; nodes and peers are put into it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use env::{BoxFuture, Clock as _, Frames, Lane, Peer, Spawn as _};
+use call::{Incarnation, NodeId};
+use env::{Addresses, Clock as _, Frames, Lane, Peer, Spawn as _};
 use machine::Rng;
-use node::Resolve;
+use node::NodeHandle;
 use tokio::sync::Notify;
 
 use crate::disk::MemDisk;
 use crate::entropy::SeededEntropy;
 use crate::fault::Effects;
 use crate::frames::Links;
+use crate::guards::{Guards, MemoryAddresses};
 use crate::life::Life;
+use crate::names::{Asking, Names};
 use crate::network::{Latency, MemoryNetwork, Wire};
 use crate::relay::MemoryRelay;
 use crate::talk::Air;
@@ -32,12 +35,21 @@ pub struct World {
     pub links: Arc<Links>,
     /// What faults have done.
     pub effects: Arc<Effects>,
+    /// The host names of its callees.
+    pub names: Arc<Names>,
+    /// What keeps floating addresses on interfaces; of a world without, every machine has every address.
+    pub guards: Arc<Guards>,
     peers: Arc<Life>,
     rng: Rng,
 }
 
 /// How long a message is on its way: a local network with some queueing.
 const LATENCY: Latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
+
+/// How long a guard's word is on its way, when it is said again, and how often at most.
+const WORD_TAKES: Duration = Duration::from_millis(6);
+const WORD_AGAIN: Duration = Duration::from_millis(250);
+const WORDS_MAX: usize = 20;
 
 /// After how much silence a node is held dead: the default of node files.
 pub(crate) const DETECT: Duration = Duration::from_millis(500);
@@ -50,14 +62,22 @@ impl World {
 
     /// The world that follows from `seed`; its trace keeps its lines, or their digest only.
     pub fn noted(seed: u64, lines: bool) -> World {
+        World::guarded(seed, lines, [])
+    }
+
+    /// The same, in which these addresses float between the interfaces of machines.
+    pub fn guarded(seed: u64, lines: bool, floats: impl IntoIterator<Item = IpAddr>) -> World {
         let mut rng = Rng::from_u64(seed);
         let clock = Arc::new(VirtualClock::start());
         let trace = Arc::new(Trace::new(lines));
         let effects = Arc::new(Effects::default());
-        let wire = Wire::new(clock.clone(), trace.clone(), (LATENCY, effects.clone()), rng.fork());
+        let guards = Arc::new(Guards::new(clock.clone(), floats));
+        let parts = (LATENCY, effects.clone(), guards.clone());
+        let wire = Wire::new(clock.clone(), trace.clone(), parts, rng.fork());
         tokio::spawn(wire.clone().run());
         let links = Links::new(wire.clone(), clock.clone(), trace.clone(), DETECT, rng.fork());
-        World { clock, wire, trace, links, effects, peers: Life::of_peers(), rng }
+        let names = Arc::new(Names::new(effects.clone(), rng.fork()));
+        World { clock, wire, trace, links, effects, names, guards, peers: Life::of_peers(), rng }
     }
 
     /// The seams of a life of a node with this disk; with `at`, where others of its cluster find it.
@@ -91,11 +111,17 @@ impl World {
             network: Arc::new(MemoryNetwork { wire: self.wire.clone(), life: life.clone() }),
             disk: Arc::new(disk.clone()),
             relay: Arc::new(MemoryRelay::new(self.wire.clone(), clock.clone(), life.clone())),
-            resolve: Arc::new(Literals),
+            resolve: Arc::new(Asking(self.names.clone())),
             frames,
-            // Every node of this world can bind every address.
-            addresses: None,
+            addresses: self.addresses(clock, life),
         }
+    }
+
+    /// How a node's floating addresses come to its machine, if they have to.
+    fn addresses(&self, clock: Arc<NodeClock>, life: &Arc<Life>) -> Option<Arc<dyn Addresses>> {
+        let guards = self.guards.clone();
+        let keeper = MemoryAddresses { guards, clock, life: life.clone(), wanted: Mutex::default() };
+        self.guards.are_there().then(|| Arc::new(keeper) as Arc<dyn Addresses>)
     }
 
     /// A node dies without a word, amid whatever it does: its tasks and handles go dead, what its disk has not
@@ -106,6 +132,22 @@ impl World {
         life.end();
         self.links.kill(life.node());
         disk.crash(&mut self.rng)
+    }
+
+    /// A guard tells the others that a life of its server has ended, for as long as they can't be reached.
+    pub(crate) fn tell_of(&self, node: NodeId, life: Incarnation, others: Vec<NodeHandle>) {
+        for other in others {
+            let (links, to) = (self.links.clone(), other.cluster().node().0);
+            tokio::spawn(async move {
+                tokio::time::sleep(WORD_TAKES).await;
+                for _ in 0..WORDS_MAX {
+                    if links.are_joined(node.0, to) {
+                        return other.cluster().died(node, life);
+                    }
+                    tokio::time::sleep(WORD_AGAIN).await;
+                }
+            });
+        }
     }
 
     /// The seams of callers and callees.
@@ -145,15 +187,5 @@ impl World {
             }
         };
         spawn.spawn("disk", Box::pin(work));
-    }
-}
-
-/// Names that are addresses; all others have none.
-struct Literals;
-
-impl Resolve for Literals {
-    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>> {
-        let found: Option<IpAddr> = host.parse().ok();
-        Box::pin(async move { found.map(|ip| SocketAddr::new(ip, port)).into_iter().collect() })
     }
 }

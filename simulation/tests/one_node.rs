@@ -40,6 +40,7 @@ fn config() -> NodeConfig {
         streams: transport::StreamLimits::default(),
         floating: Vec::new(),
         cluster: None,
+        supports: cluster::APPLY_VERSION,
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`small_disk`]: a node whose disk can be filled;
 //! - [`netns`]: hosts of their own on one bridge, three nodes on them, and what the bridge sees;
 //! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
+//! - [`ladder`]: whole nodes in the simulated world, and telephones that do as a ladder says;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads;
 //! - [`torture`]: messages with the verdict that an RFC wants for each.
@@ -16,6 +17,7 @@
 pub mod baresip;
 pub mod digest;
 pub mod http;
+pub mod ladder;
 pub mod manifest;
 pub mod netns;
 pub mod node;

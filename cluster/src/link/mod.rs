@@ -155,6 +155,10 @@ impl Frames for Quic {
         self.table.poll_events(cx, events)
     }
 
+    fn set_open(&self, open: bool) {
+        self.table.set_open(open);
+    }
+
     fn set_peers(&self, peers: &[Peer]) {
         let mut dialer = lock(&self.dialer);
         self.table.set_peers(peers, |peer| dialer.dial(peer));

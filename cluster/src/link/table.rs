@@ -28,6 +28,8 @@ pub(super) struct Table {
 struct State {
     peers: BTreeMap<u64, Member>,
     /// Whether every node of the cluster is taken for a peer: nobody has said yet who is.
+    waits: bool,
+    /// The same, for those who are said to be peers may not be all, or not be any more.
     open: bool,
     /// Counts connections, so that a late word of an old one is told from the new one's.
     serial: u64,
@@ -86,18 +88,29 @@ impl State {
 
 impl Table {
     pub(super) fn new(node: u64, waits: bool) -> Table {
-        let state = Mutex::new(State { open: waits, ..State::default() });
+        let state = Mutex::new(State { waits, ..State::default() });
         Table { node, state, room: Notify::new() }
     }
 
     /// Changes who the peers are. `dial` begins to dial one.
     pub(super) fn set_peers(&self, peers: &[env::Peer], mut dial: impl FnMut(env::Peer) -> AbortHandle) {
         let mut state = lock(&self.state);
-        state.open &= peers.is_empty();
+        state.waits &= peers.is_empty();
+        let open = state.open;
         let is_same = |node: u64, at: SocketAddr| peers.iter().any(|it| it.node == node && it.at == at);
+        let is_new_place = |node: u64| peers.iter().any(|it| it.node == node);
         let gone: Vec<u64> =
             state.peers.iter().filter(|(node, it)| !is_same(**node, it.at)).map(|(node, _)| *node).collect();
         for node in gone {
+            if let Some(guest) = state.peers.get_mut(&node)
+                && open
+                && guest.link.is_some()
+                && !is_new_place(node)
+            {
+                // It may lead, and know more.
+                guest.dialer.take().inspect(AbortHandle::abort);
+                continue;
+            }
             state.part(node, Refusal::NotPeer);
             if let Some(dialer) = state.peers.remove(&node).and_then(|member| member.dialer) {
                 dialer.abort();
@@ -110,10 +123,15 @@ impl Table {
         }
     }
 
+    /// Says whether nodes that are not said to be peers are taken for such.
+    pub(super) fn set_open(&self, open: bool) {
+        lock(&self.state).open = open;
+    }
+
     /// Whether a node that dials us and has proved to be of the cluster is taken for a peer.
     pub(super) fn is_peer(&self, node: u64, at: SocketAddr) -> bool {
         let mut state = lock(&self.state);
-        if state.open && node != self.node {
+        if (state.waits || state.open) && node != self.node {
             // A guest: it knows of us before we know of it.
             let guest = Member { at, link: None, dialer: None, refusal: None };
             state.peers.entry(node).or_insert(guest);

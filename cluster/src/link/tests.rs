@@ -300,6 +300,27 @@ async fn a_node_that_waits_to_be_let_in_is_dialled_by_members_of_any_id() {
     assert_eq!(member.refuses(2).await, Refusal::NotPeer);
 }
 
+/// A node whose log lags may not know who leads, or may have read that the leader was removed and not yet that it is back.
+#[tokio::test]
+async fn a_node_that_knows_no_leader_takes_whoever_counts_it_among_its_peers() {
+    for (lagging, leader) in [(1, 2), (2, 1)] {
+        let (mut lagging, mut leader) = (Node::start(lagging, OURS), Node::start(leader, OURS));
+        let third = Peer { node: 3, at: loopback() };
+        lagging.quic.set_open(true);
+        lagging.quic.set_peers(&[third]);
+        leader.quic.set_peers(&[lagging.peer()]);
+        leader.sees(LinkEvent::Up(lagging.id)).await;
+        lagging.sees(LinkEvent::Up(leader.id)).await;
+        // Its log goes on, and still does not name the leader.
+        lagging.quic.set_peers(&[third]);
+        assert!(lagging.quic.is_up(leader.id));
+        // Now it knows better.
+        lagging.quic.set_open(false);
+        lagging.quic.set_peers(&[third]);
+        leader.sees(LinkEvent::Down(lagging.id)).await;
+    }
+}
+
 /// The name in the certificate counts: who answers at 2's address must be 2.
 #[tokio::test]
 async fn a_member_that_answers_at_anothers_address_is_refused() {

@@ -47,7 +47,8 @@ impl Call {
             failure: None,
         });
         self.set_attempt_timers(now);
-        match (target_address(chosen), &chosen.host) {
+        let rings_at = self.setup.as_mut().and_then(|setup| setup.rings_at.take());
+        match (target_address(chosen).or(rings_at), &chosen.host) {
             (Some(address), _) => self.resolved(now, wall, SmallVec::from_elem(address, 1)),
             (None, trunk::Host::Name(host)) => {
                 let port = chosen.port.unwrap_or(chosen.transport.default_port());

@@ -19,7 +19,7 @@ use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
 use crate::message::push_abilities;
 use crate::record::{Confirm, LegState, Progress, Side};
-use crate::rehome::o_address;
+use crate::rehome::{next_hop, o_address};
 use crate::setup::Setup;
 
 impl Call {
@@ -97,6 +97,10 @@ impl Call {
         if let Some(setup) = self.setup.as_mut() {
             let rings = early.iter().any(|progress| progress.attempt == record.attempt);
             setup.rings = rings.then_some(record.attempt);
+            let of_attempt = early.iter().rfind(|progress| progress.attempt == record.attempt);
+            let chosen = target.and_then(|target| record.admit.plan.targets.get(usize::from(target)));
+            setup.rings_at =
+                of_attempt.zip(chosen).and_then(|(it, chosen)| next_hop(&it.dialog, chosen.transport));
         }
         if let Some(target) = target {
             self.start_attempt(now, wall, target);

@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub resolving: u32,
     /// The attempt whose callee has its INVITE, as the record knows: it gets no copy.
     pub rings: Option<u16>,
+    /// Where it rings, if the record says so. A name may lead elsewhere by now.
+    pub rings_at: Option<SocketAddr>,
     /// The caller gave up.
     pub cancelled: bool,
     /// 18x was relayed.
@@ -74,6 +76,7 @@ impl Setup {
             attempt: None,
             resolving: 0,
             rings: None,
+            rings_at: None,
             cancelled: false,
             progressed: false,
             held: None,

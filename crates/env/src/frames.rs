@@ -60,6 +60,12 @@ pub trait Frames: Send + Sync + 'static {
     /// Says whom to be linked with. Links to others end.
     fn set_peers(&self, peers: &[Peer]);
 
+    /// Says whether any node of the cluster is linked with that counts this one among its peers: nobody here knows
+    /// better. Said before [`Frames::set_peers`], which ends links with such guests where it is so no more.
+    fn set_open(&self, open: bool) {
+        let _ = open;
+    }
+
     /// Whether a node can be reached now.
     fn is_up(&self, node: u64) -> bool;
 }

@@ -23,6 +23,8 @@ const PATIENCE: u32 = 4;
 /// How often the lease is looked at within the silence after which a node counts as dead; a lease is half of that.
 const HEED: u32 = 20;
 const HEED_MAX: Duration = Duration::from_millis(50);
+/// For how many such looks datagrams wait for the next lease: for as long as a silent node counts as alive.
+const LOOKS_MAX: u32 = HEED;
 
 impl Shared {
     /// Whether anything may be said from an address of ours now.
@@ -52,6 +54,8 @@ impl Shared {
     pub(crate) async fn heed(self: Arc<Shared>) {
         let every = self.config.cluster.as_ref().map_or(HEED_MAX, |it| (it.detect / HEED).min(HEED_MAX));
         loop {
+            // Before the addresses come back with the lease: what waits leaves a look later.
+            self.outbox.look(LOOKS_MAX);
             self.heed_lease();
             self.world.spawn.sleep_until(self.world.clock.now() + every).await;
         }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use call::{NodeId, Secret};
-use cluster::{FloatingHome, Pace};
+use cluster::{APPLY_VERSION, FloatingHome, Pace};
 use transaction::Times;
 use transport::StreamLimits;
 use trunk::{Name, NameError, Transport};
@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub floating: Vec<FloatingHome>,
     /// The other nodes; none: a cluster of one.
     pub cluster: Option<ClusterConfig>,
+    /// The newest meaning of commands that this process says it knows (`cluster::Config::supports`).
+    pub supports: u32,
 }
 
 /// What a node of several is told.
@@ -107,6 +109,7 @@ impl NodeConfig {
             streams: StreamLimits::default(),
             floating: Vec::new(),
             cluster: None,
+            supports: APPLY_VERSION,
         }
     }
 

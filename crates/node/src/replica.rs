@@ -57,6 +57,7 @@ impl Replica {
         let name = Name::new(&config.name).map_err(StartError::Name)?;
         let mut settings = cluster::Config::alone(config.id, name.clone());
         settings.pace = config.pace;
+        settings.supports = config.supports;
         settings.floating.clone_from(&config.floating);
         if let Some(cluster) = &config.cluster {
             settings.peers.clone_from(&cluster.peers);

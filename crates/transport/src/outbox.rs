@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -31,13 +31,18 @@ struct Lane {
     queue: Mutex<Vec<Outgoing>>,
     /// Whether what is queued waits for [`Outbox::open`].
     held: AtomicBool,
+    /// For how many looks what is queued has waited for the right to speak.
+    waits: AtomicU32,
 }
 
 /// A batch of this size leaves at once: longer ones gain nothing.
 const FULL: usize = 64;
+/// So many datagrams wait for the right to speak; with the next, all are forgotten.
+const WAITING_MAX: usize = 1024;
 
 impl Outbox {
-    /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave is forgotten.
+    /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave waits for some looks of
+    /// [`Outbox::look`], and then is forgotten.
     pub fn new(counters: Arc<Counters>, may_speak: MaySpeak) -> Outbox {
         Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters, may_speak }
     }
@@ -46,7 +51,8 @@ impl Outbox {
     /// since the address may not be this machine's yet.
     pub fn add(&self, socket: Arc<dyn Datagrams>) {
         let (local, queue) = (socket.local(), Mutex::new(Vec::with_capacity(FULL)));
-        lock(&self.lanes).push(Lane { local, socket, queue, held: AtomicBool::new(true) });
+        let (held, waits) = (AtomicBool::new(true), AtomicU32::new(0));
+        lock(&self.lanes).push(Lane { local, socket, queue, held, waits });
     }
 
     /// From now on, what is queued from this address leaves.
@@ -72,7 +78,7 @@ impl Outbox {
         match queue.len() {
             // The first of a burst wakes the task; the rest finds it awake.
             1 => self.waker.wake(),
-            FULL if !lane.held.load(Ordering::Relaxed) => self.send(lane, &mut queue),
+            FULL.. if !lane.held.load(Ordering::Relaxed) => self.send(lane, &mut queue),
             _ => {}
         }
         true
@@ -99,6 +105,22 @@ impl Outbox {
         }
     }
 
+    /// A look now and then: what waited for the right to speak leaves where there is one again, and is forgotten where
+    /// there was none for so many looks. An answer that was committed just before its node was granted a lease would
+    /// else be told half a second later, and its ACK when the callee asks again.
+    pub fn look(&self, looks_max: u32) {
+        for lane in lock(&self.lanes).iter().filter(|lane| !lane.held.load(Ordering::Relaxed)) {
+            let mut queue = lock(&lane.queue);
+            if queue.is_empty() {
+                continue;
+            }
+            self.send(lane, &mut queue);
+            if lane.waits.fetch_add(u32::from(!queue.is_empty()), Ordering::Relaxed) >= looks_max {
+                self.forget(lane, &mut queue);
+            }
+        }
+    }
+
     /// Flushes whenever it is woken. Never ends.
     pub async fn run(self: Arc<Outbox>) {
         poll_fn(|cx| {
@@ -110,11 +132,24 @@ impl Outbox {
     }
 
     fn send(&self, lane: &Lane, queue: &mut Vec<Outgoing>) {
-        let taken = if (self.may_speak)(lane.local) { lane.socket.send(queue) } else { 0 };
+        if !(self.may_speak)(lane.local) {
+            if queue.len() >= WAITING_MAX {
+                self.forget(lane, queue);
+            }
+            return;
+        }
+        let taken = lane.socket.send(queue);
         Counters::count(&self.counters.sends);
         Counters::add(&self.counters.datagrams_out, taken);
         Counters::add(&self.counters.datagrams_dropped, queue.len().saturating_sub(taken));
         queue.clear();
+        lane.waits.store(0, Ordering::Relaxed);
+    }
+
+    fn forget(&self, lane: &Lane, queue: &mut Vec<Outgoing>) {
+        Counters::add(&self.counters.datagrams_dropped, queue.len());
+        queue.clear();
+        lane.waits.store(0, Ordering::Relaxed);
     }
 }
 
@@ -163,5 +198,29 @@ mod tests {
         // From now on a full batch leaves at once.
         (0..FULL).for_each(|_| assert!(outbox.push(local, local, Bytes::from_static(b"open"))));
         assert_eq!(lock(&wire.sent).len(), count + FULL);
+    }
+    #[test]
+    fn what_may_not_leave_waits_for_some_looks_and_then_is_forgotten() {
+        let local = "192.0.2.1:5060".parse().expect("literal");
+        let wire = Arc::new(Wire { local, sent: Mutex::default() });
+        let (may, counters) = (Arc::new(AtomicBool::new(false)), Arc::new(Counters::default()));
+        let asked = may.clone();
+        let outbox = Outbox::new(counters.clone(), Box::new(move |_| asked.load(Ordering::Relaxed)));
+        outbox.add(wire.clone());
+        outbox.open(local);
+        assert!(outbox.push(local, local, Bytes::from_static(b"soon")));
+        outbox.flush();
+        outbox.look(2);
+        assert_eq!(lock(&wire.sent).len(), 0);
+        may.store(true, Ordering::Relaxed);
+        outbox.look(2);
+        assert_eq!(lock(&wire.sent).len(), 1, "it may speak again");
+        may.store(false, Ordering::Relaxed);
+        assert!(outbox.push(local, local, Bytes::from_static(b"never")));
+        (0..3).for_each(|_| outbox.look(2));
+        may.store(true, Ordering::Relaxed);
+        outbox.look(2);
+        assert_eq!(lock(&wire.sent).len(), 1, "that is over");
+        assert_eq!(counters.datagrams_dropped.load(Ordering::Relaxed), 1);
     }
 }

@@ -78,7 +78,9 @@ fn doc_tests() -> Result<(), Failure> {
 
 /// Whole nodes in virtual time, and the crates' tests from outside.
 fn simulation() -> Result<(), Failure> {
-    workspace_test().args(["--exclude", "tests", "--test", "*"]).run()
+    workspace_test().args(["--exclude", "tests", "--test", "*"]).run()?;
+    // Ladders run the same nodes.
+    tests_of("ladders").run()
 }
 
 /// Scenarios against the binary that stage `build` left. Those that load the machine, or use an address that there is

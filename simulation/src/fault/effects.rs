@@ -43,6 +43,13 @@ impl Effects {
         *self.lock().counts.entry(kind).or_default() += 1;
     }
 
+    /// A fault took effect so many times.
+    pub fn count_many(&self, kind: Kind, times: u64) {
+        if times > 0 {
+            *self.lock().counts.entry(kind).or_default() += times;
+        }
+    }
+
     /// A fault has harmed this datagram.
     pub fn harm(&self, kind: Kind, bytes: &[u8]) {
         let mut done = self.lock();
@@ -52,9 +59,21 @@ impl Effects {
         }
     }
 
+    /// A machine could not send this datagram: to its call that is as if the network had lost it.
+    pub fn lost_to(&self, bytes: &[u8]) {
+        if let Some(number) = number_in(bytes) {
+            self.lock().harmed.entry(number).or_default();
+        }
+    }
+
     /// Whether the network has harmed a call.
     pub fn is_harmed(&self, number: u32) -> bool {
         self.lock().harmed.contains_key(&number)
+    }
+
+    /// Whether a name has led nowhere, or elsewhere, so far.
+    pub fn has_misled(&self) -> bool {
+        self.lock().counts.keys().any(|kind| kind.needs_names())
     }
 
     /// Whether the network has changed bytes of a call.

@@ -1,6 +1,7 @@
 //! What may go wrong, each kind by its name: when, to whom, how much. All of it is drawn from the seed.
 
 mod effects;
+mod operator;
 mod schedule;
 mod works;
 
@@ -9,7 +10,7 @@ use std::fmt;
 use machine::Instant;
 
 pub use effects::{Adoption, Effects};
-pub use schedule::draw;
+pub use schedule::{draw, draw_only};
 pub use works::{Site, perform};
 
 /// A kind of fault.
@@ -71,6 +72,34 @@ pub enum Kind {
     Reapplication,
     /// Ten times the calls that were planned.
     Overload,
+    /// A node joins the cluster.
+    MemberAdded,
+    /// A node is drained and removed, and comes back as a new one.
+    MemberRemoved,
+    /// A dead node is removed by force.
+    ForcedRemoval,
+    /// A node comes back with an empty disk, and is replaced.
+    DiskLost,
+    /// A bit of a dead node's log flips.
+    BitFlip,
+    /// A disk fails amid a write.
+    FsyncError,
+    /// A disk can't be read.
+    ReadError,
+    /// The guard of a node's floating addresses is killed, with the node or alone.
+    GuardDead,
+    /// A process dies, and its guard's word of it is lost.
+    GuardMute,
+    /// Nodes of an older program are replaced by newer ones, one by one.
+    RollingUpgrade,
+    /// A node comes back with an older program.
+    OldProgram,
+    /// A host name has no address for a while.
+    DnsEmpty,
+    /// A host name leads elsewhere every second time.
+    DnsFlip,
+    /// No host name leads anywhere, and that takes its time.
+    DnsNxdomain,
     /// Callers give up while it rings.
     Cancel,
     /// Callees answer when they are told of a caller's giving up.
@@ -86,15 +115,17 @@ pub enum Kind {
 }
 
 use Kind::{
-    Cancel, ClockDrift, ClockJump, Corruption, Crash, CrashAtSync, CrashOfTwo, Delay, DiskFull,
-    DrainAndResume, Duplication, Flapping, Glare, Isolation, LateAnswer, LeaderDeposed, LimitLowered,
-    LongPause, Loss, LostAck, Mtu, OneWay, Overload, PeerCut, PowerCut, Reapplication, Refusal, Reinvite,
-    Reordering, Restart, ShortPause, SlowDisk, SlowLink, TornWrite,
+    BitFlip, Cancel, ClockDrift, ClockJump, Corruption, Crash, CrashAtSync, CrashOfTwo, Delay, DiskFull,
+    DiskLost, DnsEmpty, DnsFlip, DnsNxdomain, DrainAndResume, Duplication, Flapping, ForcedRemoval,
+    FsyncError, Glare, GuardDead, GuardMute, Isolation, LateAnswer, LeaderDeposed, LimitLowered, LongPause,
+    Loss, LostAck, MemberAdded, MemberRemoved, Mtu, OldProgram, OneWay, Overload, PeerCut, PowerCut,
+    ReadError, Reapplication, Refusal, Reinvite, Reordering, Restart, RollingUpgrade, ShortPause, SlowDisk,
+    SlowLink, TornWrite,
 };
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 48] = [
         Loss,
         Duplication,
         Reordering,
@@ -123,6 +154,20 @@ impl Kind {
         LimitLowered,
         Reapplication,
         Overload,
+        MemberAdded,
+        MemberRemoved,
+        ForcedRemoval,
+        DiskLost,
+        BitFlip,
+        FsyncError,
+        ReadError,
+        GuardDead,
+        GuardMute,
+        RollingUpgrade,
+        OldProgram,
+        DnsEmpty,
+        DnsFlip,
+        DnsNxdomain,
         Cancel,
         LateAnswer,
         LostAck,
@@ -162,6 +207,34 @@ impl Kind {
             LimitLowered => ("limit-lowered", "the trunk's limit is set below what is in use"),
             Reapplication => ("reapplication", "all resources are put in place again every second"),
             Overload => ("overload", "ten times the planned calls for 0.5-2 s"),
+            MemberAdded => ("member-added", "a fresh node joins, and may go again"),
+            MemberRemoved => {
+                ("member-removed", "a node is drained and removed; its machine joins as a new one")
+            }
+            ForcedRemoval => {
+                ("forced-removal", "a node dies and is removed by force; its machine joins as a new one")
+            }
+            DiskLost => ("disk-lost", "a node loses its disk, is removed by force and joins anew"),
+            BitFlip => ("bit-flip", "a bit of a dead node's log flips; it refuses to start and is replaced"),
+            FsyncError => ("fsync-error", "a node's disk fails amid a write, of the log or of CDR files"),
+            ReadError => {
+                ("read-error", "a node's disk can't be read for 0.2-4 s, as it runs or as it starts")
+            }
+            GuardDead => ("guard-dead", "a guard is killed, alone or with its server: addresses linger 3 s"),
+            GuardMute => {
+                ("guard-mute", "a process dies, its guard takes the addresses off, its word is lost")
+            }
+            RollingUpgrade => {
+                ("rolling-upgrade", "nodes that know the last version of commands are upgraded one by one")
+            }
+            OldProgram => {
+                ("old-program", "a node comes back with an older program: taken among such, else refused")
+            }
+            DnsEmpty => ("dns-empty", "a callee's name has no address for 0.5-12 s"),
+            DnsFlip => ("dns-flip", "a callee's name leads to a dead host first, every second time"),
+            DnsNxdomain => {
+                ("dns-nxdomain", "no name has an address, and that is found out after up to 1.5 s")
+            }
             Cancel => ("cancel", "callers give up while it rings, or as it is answered"),
             LateAnswer => ("late-answer", "callees answer a CANCEL by a 200 to the INVITE"),
             LostAck => ("lost-ack", "callers lose the first ACK"),
@@ -169,6 +242,40 @@ impl Kind {
             Refusal => ("refusal", "callees refuse"),
             Reinvite => ("reinvite", "callers send a re-INVITE amid the call"),
         }
+    }
+
+    /// Whether it is a way of peers and no fault with a time.
+    pub const fn is_way(self) -> bool {
+        self as u8 >= Cancel as u8
+    }
+
+    /// Whether a process ends by it, at once or later.
+    pub const fn kills(self) -> bool {
+        matches!(
+            self,
+            Crash
+                | CrashAtSync
+                | CrashOfTwo
+                | PowerCut
+                | ForcedRemoval
+                | DiskLost
+                | BitFlip
+                | FsyncError
+                | ReadError
+                | GuardDead
+                | GuardMute
+                | OldProgram
+        )
+    }
+
+    /// Whether it needs callees that are known by name.
+    pub const fn needs_names(self) -> bool {
+        matches!(self, DnsEmpty | DnsFlip | DnsNxdomain)
+    }
+
+    /// Whether it needs floating addresses on interfaces.
+    pub const fn needs_guards(self) -> bool {
+        matches!(self, GuardDead | GuardMute)
     }
 
     /// Its name.
@@ -214,7 +321,8 @@ pub struct Fault {
     pub until: Instant,
     /// To whom.
     pub who: Who,
-    /// How much, in the kind's own unit: parts in a million, microseconds, bytes, milliseconds, calls.
+    /// How much, in the kind's own unit: parts in a million, microseconds, bytes, milliseconds, calls; or which of
+    /// several ways.
     pub amount: i64,
 }
 

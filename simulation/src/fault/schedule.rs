@@ -1,33 +1,104 @@
-//! What goes wrong in a run, drawn from its seed.
+//! What goes wrong in a run, drawn from its seed: a few troubles, each of one kind, which comes again and again. So
+//! kinds meet each other in many pairs, and each has its chance to meet something.
 
 use std::time::Duration;
 
-use machine::Rng;
+use machine::{Instant, Rng};
 
 use super::{Fault, Kind, Who};
 use crate::plan::{CALM, FIRST, Plan};
 
 /// The faults of a run, by their beginning.
 pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
-    let count = 1 + rng.below(6);
-    let mut faults: Vec<Fault> = (0..count).map(|_| fault(rng, plan)).collect();
+    let mut faults = Vec::new();
+    for _ in 0..=rng.below(TROUBLES_MAX) {
+        let kind = kind(rng);
+        trouble(rng, plan, kind, &mut faults);
+    }
     faults.sort_by_key(|fault| (fault.from, fault.kind));
     faults
 }
 
-fn fault(rng: &mut Rng, plan: &Plan) -> Fault {
-    let kind = Kind::ALL[rng.below(TIMED) as usize];
-    // A torn write is what a crash may leave.
-    let kind = if kind == Kind::TornWrite { Kind::CrashAtSync } else { kind };
-    let storm_ms = CALM.since(FIRST).as_millis() as u64;
-    let from = FIRST + Duration::from_millis(rng.below(storm_ms - 1_000));
+/// Faults of one kind only.
+pub fn draw_only(rng: &mut Rng, plan: &Plan, kind: Kind) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if !kind.is_way() {
+        // A torn write is what a crash may leave.
+        let kind = if kind == Kind::TornWrite { Kind::CrashAtSync } else { kind };
+        trouble(rng, plan, kind, &mut faults);
+    }
+    faults.sort_by_key(|fault| (fault.from, fault.kind));
+    faults
+}
+
+/// A kind, those that do one thing at a time more often than those that meet every datagram.
+fn kind(rng: &mut Rng) -> Kind {
+    let kinds = || Kind::ALL.into_iter().filter(|kind| !kind.is_way() && *kind != Kind::TornWrite);
+    let all: u64 = kinds().map(weight).sum();
+    let mut drawn = rng.below(all);
+    let mut found = kinds().skip_while(|kind| {
+        let over = drawn >= weight(*kind);
+        drawn = drawn.saturating_sub(weight(*kind));
+        over
+    });
+    found.next().unwrap_or(Kind::Loss)
+}
+
+const fn weight(kind: Kind) -> u64 {
+    match kind {
+        Kind::Loss
+        | Kind::Duplication
+        | Kind::Reordering
+        | Kind::Delay
+        | Kind::Corruption
+        | Kind::Mtu
+        | Kind::PeerCut
+        | Kind::Isolation
+        | Kind::OneWay
+        | Kind::Flapping
+        | Kind::SlowLink
+        | Kind::SlowDisk
+        | Kind::DiskFull
+        | Kind::Overload
+        | Kind::DnsEmpty
+        | Kind::DnsFlip
+        | Kind::DnsNxdomain => 1,
+        Kind::CrashOfTwo | Kind::PowerCut | Kind::Reapplication | Kind::ShortPause | Kind::ClockJump => 2,
+        Kind::ClockDrift | Kind::LeaderDeposed | Kind::CrashAtSync | Kind::GuardMute => 4,
+        _ => 3,
+    }
+}
+
+/// How often a trouble comes again, at most.
+const fn repeats_max(kind: Kind) -> u64 {
+    match kind {
+        Kind::Overload | Kind::Reapplication | Kind::PowerCut => 2,
+        Kind::ClockDrift | Kind::DnsEmpty | Kind::DnsFlip | Kind::DnsNxdomain => 3,
+        Kind::ShortPause | Kind::ClockJump => 8,
+        Kind::Loss | Kind::Duplication | Kind::Reordering | Kind::Delay | Kind::Corruption | Kind::Mtu => 3,
+        _ => 6,
+    }
+}
+
+fn trouble(rng: &mut Rng, plan: &Plan, kind: Kind, faults: &mut Vec<Fault>) {
+    let count = 1 + rng.below(repeats_max(kind));
+    let storm_ms = CALM.since(FIRST).as_millis() as u64 - 1_000;
+    // Spread over the storm, so that one need not meet what the last has left.
+    let share = storm_ms / count;
+    for turn in 0..count {
+        let from = FIRST + Duration::from_millis(share * turn + rng.below(share));
+        faults.push(fault(rng, plan, kind, from));
+    }
+}
+
+fn fault(rng: &mut Rng, plan: &Plan, kind: Kind, from: Instant) -> Fault {
     let (least, most) = lasts_ms(kind);
     let lasting = Duration::from_millis(least + rng.below(most - least + 1));
     let (from, until) = match kind {
-        Kind::ClockDrift => (machine::Instant::ZERO, CALM),
+        Kind::ClockDrift => (Instant::ZERO, CALM),
         _ => (from, (from + lasting).min(CALM)),
     };
-    Fault { kind, from, until, who: who(kind, rng, plan), amount: amount(kind, rng) }
+    Fault { kind, from, until, who: who(kind, rng, plan), amount: amount(kind, rng, plan) }
 }
 
 /// How long a fault lasts, at least and at most.
@@ -35,7 +106,7 @@ const fn lasts_ms(kind: Kind) -> (u64, u64) {
     match kind {
         Kind::PeerCut => (100, 8_000),
         Kind::Isolation | Kind::OneWay => (100, 10_000),
-        Kind::Crash | Kind::CrashAtSync => (200, 8_000),
+        Kind::Crash | Kind::CrashAtSync | Kind::GuardDead | Kind::GuardMute => (200, 8_000),
         Kind::CrashOfTwo => (200, 6_000),
         Kind::PowerCut => (200, 5_000),
         Kind::ShortPause => (10, 200),
@@ -44,7 +115,11 @@ const fn lasts_ms(kind: Kind) -> (u64, u64) {
         Kind::DrainAndResume => (500, 6_000),
         Kind::LeaderDeposed => (1_000, 3_000),
         Kind::Overload => (500, 2_000),
-        Kind::Restart | Kind::ClockJump => (0, 0),
+        Kind::MemberAdded => (2_000, 8_000),
+        Kind::OldProgram => (1_000, 4_000),
+        Kind::ReadError => (200, 4_000),
+        Kind::MemberRemoved | Kind::ForcedRemoval | Kind::DiskLost | Kind::BitFlip => (0, 0),
+        Kind::Restart | Kind::ClockJump | Kind::RollingUpgrade => (0, 0),
         _ => (500, 12_000),
     }
 }
@@ -53,6 +128,9 @@ fn who(kind: Kind, rng: &mut Rng, plan: &Plan) -> Who {
     match kind {
         Kind::PeerCut => Who::Peer(rng.below((plan.callers.len() + plan.callees.len()) as u64) as usize),
         Kind::LeaderDeposed => Who::Leader,
+        Kind::ClockDrift => Who::Node(1 + rng.below(plan.nodes)),
+        // Guards matter where there are addresses.
+        Kind::GuardDead | Kind::GuardMute => Who::Holder,
         Kind::Isolation
         | Kind::OneWay
         | Kind::Flapping
@@ -66,18 +144,24 @@ fn who(kind: Kind, rng: &mut Rng, plan: &Plan) -> Who {
         | Kind::DrainAndResume
         | Kind::SlowDisk
         | Kind::DiskFull
+        | Kind::MemberRemoved
+        | Kind::ForcedRemoval
+        | Kind::DiskLost
+        | Kind::BitFlip
+        | Kind::FsyncError
+        | Kind::ReadError
+        | Kind::OldProgram
         | Kind::ClockJump => match rng.below(4) {
             0 => Who::Leader,
             1 => Who::Holder,
             _ => Who::Node(1 + rng.below(plan.nodes)),
         },
-        Kind::ClockDrift => Who::Node(1 + rng.below(plan.nodes)),
         _ => Who::All,
     }
 }
 
 /// How much, in the kind's own unit.
-fn amount(kind: Kind, rng: &mut Rng) -> i64 {
+fn amount(kind: Kind, rng: &mut Rng, plan: &Plan) -> i64 {
     let mut within = |least: u64, most: u64| (least + rng.below(most - least + 1)) as i64;
     match kind {
         Kind::Loss | Kind::Duplication => within(10_000, 300_000),
@@ -94,9 +178,29 @@ fn amount(kind: Kind, rng: &mut Rng) -> i64 {
         Kind::ClockJump => within(0, 7_200_000) - 3_600_000,
         Kind::ClockDrift => within(0, 20_000) - 10_000,
         Kind::LimitLowered => within(0, 3),
+        Kind::FsyncError | Kind::ReadError | Kind::GuardDead => within(0, 1),
+        Kind::DnsEmpty | Kind::DnsFlip => within(0, plan.callees.len() as u64 - 1),
         _ => 0,
     }
 }
 
-/// Kinds from this place on are ways of peers, not faults with a time.
-const TIMED: u64 = Kind::Cancel as u64;
+/// How many troubles a run has, at most.
+const TROUBLES_MAX: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_with_a_time_is_drawn_and_no_other() {
+        let mut rng = Rng::from_u64(1);
+        let mut drawn: BTreeMap<Kind, u64> = BTreeMap::new();
+        (0..10_000).for_each(|_| *drawn.entry(kind(&mut rng)).or_default() += 1);
+        for kind in Kind::ALL {
+            let is_drawn = drawn.get(&kind).is_some_and(|times| *times > 50);
+            assert_eq!(is_drawn, !kind.is_way() && kind != Kind::TornWrite, "{kind}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Faults at work: each begins and ends at its time, and is counted where it took effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use futures::stream::FuturesUnordered;
 use machine::{Instant, Rng};
 use node::{NodeHandle, StartError};
 
+use super::operator::Errand;
 use super::{Fault, Kind, Who};
-use crate::frames::QUICK;
 use crate::invariants::{Oracle, View};
 use crate::members::Members;
 use crate::network::Latency;
@@ -30,10 +30,14 @@ pub struct Site<'a> {
     pub oracle: &'a Oracle,
     /// What was planned.
     pub plan: &'a Plan,
-    works: FuturesUnordered<BoxFuture<'static, Done>>,
-    rng: Rng,
+    pub(super) works: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) rng: Rng,
     /// Whom each fault under way has met.
-    met: BTreeMap<usize, Vec<u64>>,
+    pub(super) met: BTreeMap<usize, Vec<u64>>,
+    /// What an operator is about.
+    pub(super) errand: Option<Errand>,
+    /// Nodes that came back with an older program.
+    pub(super) older: BTreeSet<u64>,
     /// Kills that wait for a write of a log.
     armed: Vec<(usize, u64)>,
     /// What a fault's node had done when it began.
@@ -42,15 +46,17 @@ pub struct Site<'a> {
 }
 
 /// Something that took its time.
-enum Done {
+pub(super) enum Done {
     /// A node has started, or could not.
     Started { node: u64, life: u64, outcome: Result<NodeHandle, StartError> },
-    /// A node has ended in order.
-    Ended { node: u64, life: u64 },
+    /// A node has ended in order, for this reason.
+    Ended { node: u64, life: u64, kind: Kind },
     /// It is time to try to start a node.
     Again(u64),
     /// A wish was granted, or nobody could.
     Asked,
+    /// An operator's order was granted, or not.
+    Ordered(Result<(), String>),
 }
 
 /// Something that is due.
@@ -104,7 +110,8 @@ impl<'a> Site<'a> {
     ) -> Site<'a> {
         let rng = world.rng();
         let (works, met, armed) = (FuturesUnordered::new(), BTreeMap::new(), Vec::new());
-        Site { world, members, oracle, plan, works, rng, met, armed, before: BTreeMap::new(), looks: 0 }
+        let (before, older) = (BTreeMap::new(), BTreeSet::new());
+        Site { world, members, oracle, plan, works, rng, met, errand: None, older, armed, before, looks: 0 }
     }
 
     /// Lets time pass under the eyes of the invariants.
@@ -133,24 +140,31 @@ impl<'a> Site<'a> {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Started { node, life, outcome: Ok(handle) } => self.members.started(node, life, handle),
+            Done::Started { node, life, outcome: Ok(handle) } => {
+                if self.members.started(node, life, handle) {
+                    self.has_started(node);
+                }
+            }
             Done::Started { node, life, outcome: Err(error) } => {
                 if self.members.life(node).is_some_and(|now| now.number() == life) {
                     let what = format!("node {node} does not start: {error}");
                     self.world.trace.note(self.world.clock.now(), &what);
-                    self.members.kill(self.world, node);
-                    self.again(node);
+                    if !self.does_not_start(node, &error) {
+                        self.members.kill(self.world, node);
+                        self.again(node);
+                    }
                 }
             }
-            Done::Ended { node, life } => {
+            Done::Ended { node, life, kind } => {
                 if self.members.life(node).is_some_and(|now| now.number() == life && !now.is_over()) {
                     self.members.kill(self.world, node);
-                    self.world.effects.count(Kind::Restart);
+                    self.world.effects.count(kind);
                     self.start(node);
                 }
             }
             Done::Again(node) => self.start(node),
             Done::Asked => {}
+            Done::Ordered(granted) => self.ordered(granted),
         }
     }
 
@@ -179,7 +193,7 @@ impl<'a> Site<'a> {
         }));
     }
 
-    fn start(&mut self, node: u64) {
+    pub(super) fn start(&mut self, node: u64) {
         let Some(starting) = self.members.start(self.world, node) else { return };
         let life = self.members.life(node).map_or(0, |life| life.number());
         self.works.push(Box::pin(async move { Done::Started { node, life, outcome: starting.await } }));
@@ -237,19 +251,6 @@ impl<'a> Site<'a> {
         let victims = self.victims(fault);
         let victim = victims.first().copied();
         match fault.kind {
-            Kind::Loss | Kind::Duplication | Kind::Reordering | Kind::Corruption => {
-                let front = Front::Chance(fault.kind, fault.amount.unsigned_abs());
-                self.world.wire.set_weather(place, Some(front));
-            }
-            Kind::Delay => {
-                let front = Front::Late(Duration::from_micros(fault.amount.unsigned_abs()));
-                self.world.wire.set_weather(place, Some(front));
-            }
-            Kind::Mtu => self.world.wire.set_weather(place, Some(Front::Mtu(fault.amount as usize))),
-            Kind::PeerCut => {
-                let Who::Peer(peer) = fault.who else { return };
-                self.world.wire.set_weather(place, Some(Front::Cut(self.peer(peer))));
-            }
             Kind::Crash => self.met_all(place, fault.kind, victims),
             Kind::CrashAtSync => self.armed.extend(victims.iter().map(|node| (place, *node))),
             Kind::CrashOfTwo => {
@@ -260,7 +261,7 @@ impl<'a> Site<'a> {
                 let all = self.members.ids();
                 self.met_all(place, fault.kind, all);
             }
-            Kind::Restart => victims.into_iter().for_each(|node| self.end_in_order(node)),
+            Kind::Restart => victims.into_iter().for_each(|node| self.end_in_order(node, Kind::Restart)),
             Kind::ShortPause | Kind::LongPause => self.halt(place, victims),
             Kind::ClockDrift => self.world.effects.count(fault.kind),
             Kind::ClockJump => {
@@ -285,10 +286,37 @@ impl<'a> Site<'a> {
                 }
             }
             Kind::Reapplication => self.step(place, fault, 0),
-            Kind::Overload => self.world.effects.count(fault.kind),
+            Kind::Overload => {
+                let extra = self
+                    .plan
+                    .calls
+                    .iter()
+                    .filter(|it| it.extra && fault.from <= it.at && it.at < fault.until);
+                self.world.effects.count_many(fault.kind, extra.count() as u64);
+            }
             Kind::Isolation | Kind::LeaderDeposed | Kind::OneWay | Kind::Flapping | Kind::SlowLink => {
                 self.cut(place, fault, victim);
             }
+            Kind::MemberAdded
+            | Kind::MemberRemoved
+            | Kind::ForcedRemoval
+            | Kind::DiskLost
+            | Kind::BitFlip
+            | Kind::RollingUpgrade
+            | Kind::OldProgram => self.operate(place, fault, victim),
+            Kind::FsyncError | Kind::ReadError | Kind::GuardDead | Kind::GuardMute => {
+                self.break_machine(place, fault, victim);
+            }
+            Kind::Loss
+            | Kind::Duplication
+            | Kind::Reordering
+            | Kind::Corruption
+            | Kind::Delay
+            | Kind::Mtu
+            | Kind::PeerCut
+            | Kind::DnsEmpty
+            | Kind::DnsFlip
+            | Kind::DnsNxdomain => self.unsettle(place, fault),
             // What peers do follows from their plans.
             Kind::TornWrite
             | Kind::Cancel
@@ -297,6 +325,29 @@ impl<'a> Site<'a> {
             | Kind::Glare
             | Kind::Refusal
             | Kind::Reinvite => {}
+        }
+    }
+
+    /// Something befalls what the network carries, or knows.
+    fn unsettle(&mut self, place: usize, fault: &Fault) {
+        match fault.kind {
+            Kind::Loss | Kind::Duplication | Kind::Reordering | Kind::Corruption => {
+                let front = Front::Chance(fault.kind, fault.amount.unsigned_abs());
+                self.world.wire.set_weather(place, Some(front));
+            }
+            Kind::Delay => {
+                let front = Front::Late(Duration::from_micros(fault.amount.unsigned_abs()));
+                self.world.wire.set_weather(place, Some(front));
+            }
+            Kind::Mtu => self.world.wire.set_weather(place, Some(Front::Mtu(fault.amount as usize))),
+            Kind::PeerCut => {
+                let Who::Peer(peer) = fault.who else { return };
+                self.world.wire.set_weather(place, Some(Front::Cut(self.peer(peer))));
+            }
+            Kind::DnsEmpty | Kind::DnsFlip | Kind::DnsNxdomain => {
+                self.world.names.set(place, Some((fault.kind, fault.amount as usize)));
+            }
+            _ => {}
         }
     }
 
@@ -339,6 +390,11 @@ impl<'a> Site<'a> {
                 met.into_iter().for_each(|node| self.ask(Command::Resume(call::NodeId(node))));
             }
             Kind::LimitLowered => self.put(None),
+            Kind::MemberAdded => met.into_iter().for_each(|node| self.send_away(node)),
+            Kind::OldProgram => met.into_iter().for_each(|node| self.upgrade_again(node)),
+            Kind::GuardDead | Kind::GuardMute => met.into_iter().for_each(|node| self.start(node)),
+            Kind::FsyncError | Kind::ReadError => self.mend_machine(fault, met, before.unwrap_or_default()),
+            Kind::DnsEmpty | Kind::DnsFlip | Kind::DnsNxdomain => self.world.names.set(place, None),
             Kind::Isolation | Kind::LeaderDeposed | Kind::OneWay | Kind::Flapping | Kind::SlowLink => {
                 self.mend_links(fault, &met, before.unwrap_or_default());
             }
@@ -351,13 +407,13 @@ impl<'a> Site<'a> {
         self.met.insert(place, met);
     }
 
-    fn end_in_order(&mut self, node: u64) {
+    pub(super) fn end_in_order(&mut self, node: u64, kind: Kind) {
         let Some(handle) = self.members.handle(node).cloned() else { return };
         let life = self.members.life(node).map_or(0, |life| life.number());
         self.works.push(Box::pin(async move {
             handle.drain(DRAIN_MAX).await;
             handle.stop().await;
-            Done::Ended { node, life }
+            Done::Ended { node, life, kind }
         }));
     }
 
@@ -413,8 +469,7 @@ impl<'a> Site<'a> {
             }
             (Kind::SlowLink, &[a, b]) => {
                 let max = Duration::from_micros(fault.amount.unsigned_abs());
-                self.world.links.set_latency(a, b, Latency { min: max / 4, max });
-                self.world.effects.count(fault.kind);
+                self.world.links.slow(a, b, Latency { min: max / 4, max });
                 self.met.insert(place, two);
             }
             _ => {}
@@ -422,13 +477,11 @@ impl<'a> Site<'a> {
     }
 
     fn mend_links(&mut self, fault: &Fault, met: &[u64], before: u64) {
-        let held = self.world.links.held_up() > before;
+        let held = self.world.links.held_up().saturating_sub(before);
         match (fault.kind, met) {
             (Kind::Isolation, &[node]) => {
                 self.cut_off(node, crate::Links::heal);
-                if held {
-                    self.world.effects.count(fault.kind);
-                }
+                self.world.effects.count_many(fault.kind, held);
             }
             (Kind::LeaderDeposed, &[node]) => {
                 self.cut_off(node, crate::Links::heal);
@@ -439,15 +492,16 @@ impl<'a> Site<'a> {
             }
             (Kind::OneWay, &[a, b]) => {
                 self.world.links.heal(a, b);
-                if held {
-                    self.world.effects.count(fault.kind);
-                }
+                self.world.effects.count_many(fault.kind, held);
             }
             (Kind::Flapping, &[a, b]) if before == 0 => {
                 self.world.links.heal(a, b);
                 self.world.links.heal(b, a);
             }
-            (Kind::SlowLink, &[a, b]) => self.world.links.set_latency(a, b, QUICK),
+            (Kind::SlowLink, &[a, b]) => {
+                let slow = self.world.links.hasten(a, b);
+                self.world.effects.count_many(fault.kind, slow);
+            }
             _ => {}
         }
     }
@@ -475,8 +529,60 @@ impl<'a> Site<'a> {
             disk.set_pace(None);
             counts.performed
         };
-        if now > before {
-            self.world.effects.count(fault.kind);
+        self.world.effects.count_many(fault.kind, now.saturating_sub(before));
+    }
+
+    /// A machine's disk, or its guard, does not do what it should.
+    fn break_machine(&mut self, place: usize, fault: &Fault, victim: Option<u64>) {
+        let Some(node) = victim else { return };
+        let disk = self.members.disk(node).cloned();
+        match (fault.kind, disk) {
+            (Kind::FsyncError, Some(disk)) => {
+                self.before.insert(place, disk.counts().failed);
+                disk.fail_next(lane_of(fault), Some(self.rng.fork()));
+            }
+            (Kind::ReadError, Some(disk)) => {
+                self.before.insert(place, disk.counts().unread);
+                disk.set_unreadable(true);
+                if fault.amount == 0 && self.members.kill(self.world, node) {
+                    self.start(node);
+                }
+            }
+            (Kind::GuardDead | Kind::GuardMute, Some(_)) if self.world.guards.keeps(node) => {
+                if fault.kind == Kind::GuardDead {
+                    self.world.guards.kill(node);
+                } else {
+                    self.world.guards.mute(node);
+                }
+                self.world.effects.count(fault.kind);
+                let alone = fault.kind == Kind::GuardDead && fault.amount == 0;
+                if alone || !self.members.kill(self.world, node) {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        self.met.insert(place, vec![node]);
+    }
+
+    fn mend_machine(&mut self, fault: &Fault, met: Vec<u64>, before: u64) {
+        for disk in met.into_iter().filter_map(|node| self.members.disk(node)) {
+            let now = if fault.kind == Kind::FsyncError {
+                disk.fail_next(lane_of(fault), None);
+                disk.counts().failed
+            } else {
+                disk.set_unreadable(false);
+                disk.counts().unread
+            };
+            self.world.effects.count_many(fault.kind, now.saturating_sub(before));
+        }
+    }
+
+    fn operate(&mut self, place: usize, fault: &Fault, victim: Option<u64>) {
+        match (fault.kind, victim) {
+            (Kind::RollingUpgrade, _) => self.upgrade(),
+            (Kind::OldProgram, Some(node)) => self.downgrade(place, node),
+            _ => self.set_out(place, fault, victim),
         }
     }
 
@@ -519,6 +625,8 @@ impl<'a> Site<'a> {
             if let Some(disk) = self.members.disk(node) {
                 disk.set_full(false);
                 disk.set_pace(None);
+                disk.set_unreadable(false);
+                LANES.into_iter().for_each(|lane| disk.fail_next(lane, None));
             }
             if let Some(life) = self.members.life(node) {
                 life.go_on();
@@ -539,6 +647,12 @@ fn holder(node: &NodeHandle) -> Option<u64> {
     })
 }
 
+/// Which writes of a disk fail: those of the log, or those of all else.
+const fn lane_of(fault: &Fault) -> env::Lane {
+    LANES[(fault.amount & 1) as usize]
+}
+
+const LANES: [env::Lane; 2] = [env::Lane::Log, env::Lane::Bulk];
 /// Between two looks of the invariants.
 const LOOK: Duration = Duration::from_millis(5);
 const BURY_EVERY: u64 = 20;

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use super::*;
+use crate::guards::Guards;
 
 const DETECT: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(1);
@@ -23,7 +24,8 @@ impl Net {
         let clock = Arc::new(VirtualClock::start());
         let trace = Arc::new(Trace::default());
         let latency = Latency { min: Duration::from_micros(200), max: Duration::from_millis(3) };
-        let wire = Wire::new(clock.clone(), trace.clone(), (latency, Arc::default()), rng.fork());
+        let guards = Arc::new(Guards::new(clock.clone(), []));
+        let wire = Wire::new(clock.clone(), trace.clone(), (latency, Arc::default(), guards), rng.fork());
         tokio::spawn(wire.clone().run());
         let links = Links::new(wire, clock.clone(), trace.clone(), DETECT, rng);
         Net { links, clock, trace }
@@ -255,6 +257,33 @@ fn both_must_count_the_other_among_their_peers_at_its_address() {
         assert_eq!(next(&one).await, LinkEvent::Down(2));
         net.pass(IDLE * 3).await;
         assert_eq!(all(&one).await, []);
+    });
+}
+
+#[test]
+fn a_node_that_waits_or_is_open_is_linked_with_whoever_counts_it_among_its_peers() {
+    worlds(|seed| async move {
+        for (guest, host) in [(1, 2), (2, 1)] {
+            let net = Net::new(seed);
+            let (guest, host) = (net.open(guest, &[]), net.open(host, &[guest]));
+            net.pass(IDLE * 3).await;
+            assert!(!host.is_up(guest.node), "it neither waits nor is open");
+            guest.set_open(true);
+            host.set_peers(&[]);
+            host.set_peers(&[at(guest.node)]);
+            assert_eq!(next(&host).await, LinkEvent::Up(guest.node));
+            // It may lead: that others are peers ends nothing as long as nobody knows better.
+            guest.set_peers(&[at(7)]);
+            net.pass(IDLE * 3).await;
+            assert!(guest.is_up(host.node));
+            guest.set_open(false);
+            guest.set_peers(&[at(7)]);
+            net.pass(IDLE * 3).await;
+            assert!(!guest.is_up(host.node));
+            net.links.wait(guest.node);
+            assert_eq!(next(&host).await, LinkEvent::Down(guest.node));
+            assert_eq!(next(&host).await, LinkEvent::Up(guest.node));
+        }
     });
 }
 

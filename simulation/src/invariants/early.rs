@@ -146,8 +146,10 @@ impl Invariant for NothingEarly {
             return None;
         }
         let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
-        // What the callee of a lost home says late ends at once, too, while the call goes on elsewhere.
-        let late = self.effects.is_harmed(number) || self.effects.adoption(number).is_some();
+        // What the callee of a lost home says late ends at once, too, while the call goes on elsewhere; and so where a
+        // name led elsewhere.
+        let effects = &self.effects;
+        let late = effects.is_harmed(number) || effects.adoption(number).is_some() || effects.has_misled();
         let promise = self.promise(&letter, to_callee, late)?;
         let sender = sent.nodes.iter().find(|handle| handle.cluster().node().0 == node)?;
         let known = sender.cluster().read(|state| known(state, number));

@@ -1,7 +1,7 @@
 //! I-33: a node that is cut off from the majority says nothing from a floating home once its lease has ended, so
 //! it admits nothing, ends nothing, and never speaks beside its successor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ pub struct MuteMinority {
     homes: Vec<IpAddr>,
     grace: Duration,
     effects: Arc<Effects>,
-    members: usize,
+    /// The voters, as each node's own log says.
+    voters: BTreeMap<u64, BTreeSet<u64>>,
     /// Since when a node has been cut off.
     since: BTreeMap<u64, Instant>,
 }
@@ -27,7 +28,7 @@ impl MuteMinority {
     pub fn new(homes: Vec<IpAddr>, lease: Duration, effects: Arc<Effects>) -> MuteMinority {
         // A clock that runs 1 % slow; and a look comes up to 5 ms late.
         let grace = lease + lease / 50 + Duration::from_millis(10);
-        MuteMinority { homes, grace, effects, members: 0, since: BTreeMap::new() }
+        MuteMinority { homes, grace, effects, voters: BTreeMap::new(), since: BTreeMap::new() }
     }
 
     fn speaks(&self, at: Instant, node: u64, home: IpAddr) -> Option<String> {
@@ -56,16 +57,28 @@ impl Invariant for MuteMinority {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        if let Some(members) = view.moved.iter().map(|node| node.cluster().status().members.len()).max() {
-            self.members = members;
+        for node in view.moved {
+            let members = node.cluster().status().members;
+            let voters = members.iter().filter(|it| it.is_voter).map(|it| it.node.0).collect();
+            self.voters.insert(node.cluster().node().0, voters);
         }
+        self.voters.retain(|node, _| view.nodes.iter().any(|it| it.cluster().node().0 == *node));
         self.since.retain(|node, _| view.up.contains(node));
+        let furthest = view.nodes.iter().max_by_key(|node| node.cluster().status().applied);
+        let newest = furthest.and_then(|node| self.voters.get(&node.cluster().node().0)).cloned();
+        let newest = newest.as_ref();
         let mut quorum = false;
         for node in view.up {
-            let heard =
-                view.up.iter().filter(|other| *other == node || view.links.are_joined(*node, **other));
-            let cut_off = heard.count() * 2 <= self.members;
-            quorum |= !cut_off;
+            let heard: BTreeSet<u64> = view
+                .up
+                .iter()
+                .copied()
+                .filter(|it| it == node || view.links.are_joined(*node, *it))
+                .collect();
+            // While the members change, some know of it and some do not: a majority of either will do.
+            let cut_off = !self.voters.is_empty()
+                && self.voters.values().all(|it| it.intersection(&heard).count() * 2 <= it.len());
+            quorum |= newest.is_none_or(|it| it.intersection(&heard).count() * 2 > it.len());
             self.is_cut_off(view.at, *node, cut_off);
         }
         if !quorum {

@@ -8,6 +8,7 @@ mod drained;
 mod early;
 mod finals;
 mod forward;
+mod interfaces;
 mod leaders;
 mod limits;
 mod minority;
@@ -20,6 +21,7 @@ mod slots;
 mod speakers;
 pub mod talk;
 mod windows;
+mod versions;
 mod written;
 
 use std::collections::BTreeMap;
@@ -31,11 +33,12 @@ use std::time::Duration;
 use machine::Instant;
 use node::NodeHandle;
 
-use crate::fault::Effects;
 use crate::frames::Links;
 use crate::letter::Letter;
 use crate::life::Life;
 use crate::plan::{self, Plan};
+use crate::trace::Trace;
+use crate::world::World;
 
 pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
@@ -44,6 +47,7 @@ pub use drained::DrainedIsEmpty;
 pub use early::NothingEarly;
 pub use finals::OneFinal;
 pub use forward::OnlyForward;
+pub use interfaces::OneInterface;
 pub use leaders::OneLeader;
 pub use limits::Limits;
 pub use minority::MuteMinority;
@@ -55,6 +59,7 @@ pub use sequence::Sequence;
 pub use slots::Slots;
 pub use speakers::OneSpeaker;
 pub use windows::CountedOnce;
+pub use versions::Understood;
 pub use written::CdrsWritten;
 
 /// A datagram that leaves.
@@ -116,6 +121,8 @@ pub trait Invariant: Send {
 pub struct Violation {
     /// When it was seen.
     pub at: Instant,
+    /// After how many steps of the trace.
+    pub step: u64,
     /// Which invariant.
     pub clause: &'static str,
     /// What was seen.
@@ -125,7 +132,7 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ms, us) = (self.at.as_nanos() / 1_000_000, self.at.as_nanos() / 1_000 % 1_000);
-        write!(f, "{ms}.{us:03} ms: {}: {}", self.clause, self.found)
+        write!(f, "step {}, {ms}.{us:03} ms: {}: {}", self.step, self.clause, self.found)
     }
 }
 
@@ -136,6 +143,7 @@ struct Watch {
     invariants: Vec<Box<dyn Invariant>>,
     violations: Vec<Violation>,
     nodes: Vec<NodeHandle>,
+    trace: Arc<Trace>,
     /// Up to where each node's copy was looked at.
     seen: BTreeMap<u64, u64>,
 }
@@ -154,25 +162,26 @@ impl Watch {
     }
 
     fn ask(&mut self, at: Instant, mut ask: impl FnMut(&mut dyn Invariant) -> Option<String>) {
-        let Watch { invariants, violations, .. } = self;
+        let Watch { invariants, violations, trace, .. } = self;
         for invariant in invariants {
             let clause = invariant.clause();
             if let Some(found) = ask(&mut **invariant)
                 && !violations.iter().any(|known| known.clause == clause)
             {
-                violations.push(Violation { at, clause, found });
+                violations.push(Violation { at, step: trace.steps(), clause, found });
             }
         }
     }
 }
 
 impl Oracle {
-    /// Watches over these.
-    pub fn new(invariants: Vec<Box<dyn Invariant>>) -> Oracle {
+    /// Watches over these, in a world that keeps this record.
+    pub fn new(invariants: Vec<Box<dyn Invariant>>, trace: Arc<Trace>) -> Oracle {
         Oracle(Mutex::new(Watch {
             invariants,
             violations: Vec::new(),
             nodes: Vec::new(),
+            trace,
             seen: BTreeMap::new(),
         }))
     }
@@ -197,8 +206,8 @@ impl Oracle {
 
     /// Something else is wrong.
     pub fn found(&self, at: Instant, clause: &'static str, found: String) {
-        let violation = Violation { at, clause, found };
         let mut watch = self.lock();
+        let violation = Violation { at, step: watch.trace.steps(), clause, found };
         if !watch.violations.iter().any(|known| known.clause == clause) {
             watch.violations.push(violation);
         }
@@ -222,8 +231,9 @@ impl Oracle {
     }
 }
 
-/// All that is watched step by step in a run of this plan, where leases last half of `detect`.
-pub fn all(plan: &Plan, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn Invariant>> {
+/// All that is watched in a world step by step in a run of this plan, where leases last half of `detect`.
+pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invariant>> {
+    let effects = &world.effects;
     let homes: Vec<IpAddr> = (0..plan.homes).map(plan::home).collect();
     vec![
         Box::new(Limits::default()),
@@ -244,5 +254,7 @@ pub fn all(plan: &Plan, detect: Duration, effects: &Arc<Effects>) -> Vec<Box<dyn
         Box::new(OnlyForward::default()),
         Box::new(DrainedIsEmpty::default()),
         Box::new(OneLeader::default()),
+        Box::new(OneInterface::new(world.guards.clone())),
+        Box::new(Understood),
     ]
 }

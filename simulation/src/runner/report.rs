@@ -13,18 +13,22 @@ pub fn of_run(seed: u64, run: &Run) -> String {
     // Writing into a String can't fail.
     let _ = writeln!(
         text,
-        "seed {seed} trace {:016x} placed {} answered {} survived {} cdrs {} lasted_ms {} healed_ms {}",
+        "seed {seed} trace {:016x} placed {} answered {} survived {} cdrs {} steps {} lasted_ms {} healed_ms {}",
         run.hash,
         figures.placed,
         figures.answered,
         figures.survived,
         figures.cdrs,
+        figures.steps,
         figures.lasted_ms,
         figures.healed_ms
     );
     let effects: Vec<String> =
         figures.effects.iter().map(|(kind, times)| format!("{kind}={times}")).collect();
     let _ = writeln!(text, "{EFFECTS}{}", effects.join(" "));
+    let branches: Vec<String> =
+        figures.branches.iter().map(|(branch, times)| format!("{branch}:{times}")).collect();
+    let _ = writeln!(text, "{BRANCHES}{}", branches.join(" "));
     for violation in &run.violations {
         let _ = writeln!(text, "VIOLATION {violation}");
     }
@@ -33,12 +37,20 @@ pub fn of_run(seed: u64, run: &Run) -> String {
 }
 
 const EFFECTS: &str = "effects ";
+const BRANCHES: &str = "branches ";
 
 /// How often each kind took effect, read from such lines.
 pub fn effects(said: &str) -> BTreeMap<Kind, u64> {
     let line = said.lines().find_map(|line| line.strip_prefix(EFFECTS)).unwrap_or_default();
     let pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
     pairs.filter_map(|(kind, times)| Some((Kind::named(kind)?, times.parse().ok()?))).collect()
+}
+
+/// How often each branch was taken, read from such lines.
+pub fn branches(said: &str) -> BTreeMap<String, u64> {
+    let line = said.lines().find_map(|line| line.strip_prefix(BRANCHES)).unwrap_or_default();
+    let pairs = line.split(' ').filter_map(|pair| pair.split_once(':'));
+    pairs.filter_map(|(branch, times)| Some((branch.to_owned(), times.parse().ok()?))).collect()
 }
 
 /// A figure of the first line.
@@ -82,14 +94,20 @@ mod tests {
         let figures = crate::Figures {
             placed: 7,
             effects: vec![(Kind::Loss, 3), (Kind::Crash, 1)],
+            branches: vec![("boot=booted".to_owned(), 3)],
             ..Default::default()
         };
         let found = "call #3: it rings".to_owned();
-        let violation =
-            crate::invariants::Violation { at: machine::Instant::ZERO, clause: "I-9 nothing early", found };
+        let violation = crate::invariants::Violation {
+            at: machine::Instant::ZERO,
+            step: 9,
+            clause: "I-9 nothing early",
+            found,
+        };
         let said = of_run(5, &Run { trace: String::new(), hash: 1, violations: vec![violation], figures });
         assert_eq!(figure(&said, "placed"), 7);
         assert_eq!(effects(&said), [(Kind::Loss, 3), (Kind::Crash, 1)].into());
+        assert_eq!(branches(&said), [("boot=booted".to_owned(), 3)].into());
         assert_eq!(clauses(&said), ["I-9 nothing early"]);
     }
 }

@@ -27,7 +27,7 @@ pub fn shrink(seed: u64, cut: &Cut) -> ExitCode {
         println!("{}{}: {}", seed, cut_words(cut), if same { "fails so too" } else { "does not" });
         same
     };
-    let all = || Plan::of(seed, &Cut::default()).faults.len();
+    let all = || Plan::of(seed, &Cut { only: cut.only, ..Cut::default() }).faults.len();
     let mut faults: BTreeSet<usize> = cut.faults.clone().unwrap_or_else(|| (0..all()).collect());
     for fault in faults.clone() {
         let mut fewer = faults.clone();
@@ -36,7 +36,7 @@ pub fn shrink(seed: u64, cut: &Cut) -> ExitCode {
             faults = fewer;
         }
     }
-    let mut small = Cut { faults: Some(faults), calls: Some(whole.calls.len()) };
+    let mut small = Cut { faults: Some(faults), calls: Some(whole.calls.len()), only: cut.only };
     let mut step = whole.calls.len() / 2;
     while step > 0 {
         let calls = small.calls.unwrap_or_default();

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use super::arguments::{Arguments, cut_words};
 use super::report;
 use crate::Cut;
+use crate::branches::WANTED;
 use crate::fault::Kind;
 
 /// A process that runs a seed.
@@ -33,6 +34,7 @@ struct Seen {
     calls: u64,
     simulated_ms: u64,
     effects: BTreeMap<Kind, (u64, u64)>,
+    branches: BTreeMap<String, u64>,
 }
 
 impl Seen {
@@ -44,6 +46,9 @@ impl Seen {
             let (all, seeds) = self.effects.entry(kind).or_default();
             *all += times;
             *seeds += 1;
+        }
+        for (branch, times) in report::branches(&ran.said) {
+            *self.branches.entry(branch).or_default() += times;
         }
         if !ran.good {
             self.bad.push(ran.seed);
@@ -67,6 +72,14 @@ impl Seen {
         for kind in Kind::ALL {
             let (times, seeds) = self.effects.get(&kind).copied().unwrap_or_default();
             lines.push(format!("{:16} {times:>9} {seeds:>6}", kind.name()));
+        }
+        lines.push(format!("\n{:24} {:>9}", "branch of the state", "taken"));
+        let wanted = WANTED.iter().map(|branch| (*branch, self.branches.get(*branch).copied()));
+        let others = self.branches.iter().map(|(branch, times)| (branch.as_str(), Some(*times)));
+        let others = others.filter(|(branch, _)| !WANTED.contains(branch) && !branch.starts_with("then"));
+        for (branch, times) in wanted.chain(others) {
+            let times = times.map_or("never".to_owned(), |times| times.to_string());
+            lines.push(format!("{branch:24} {times:>9}"));
         }
         lines.join("\n")
     }
