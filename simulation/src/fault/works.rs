@@ -278,13 +278,7 @@ impl<'a> Site<'a> {
                     self.world.effects.count(fault.kind);
                 }
             }
-            Kind::LimitLowered => {
-                let used = self.used();
-                self.put(Some((used.saturating_sub(1)).min(fault.amount as u32)));
-                if used > 0 {
-                    self.world.effects.count(fault.kind);
-                }
-            }
+            Kind::LimitLowered => self.lower_limit(fault),
             Kind::Reapplication => self.step(place, fault, 0),
             Kind::Overload => {
                 let extra = self
@@ -325,6 +319,15 @@ impl<'a> Site<'a> {
             | Kind::Glare
             | Kind::Refusal
             | Kind::Reinvite => {}
+        }
+    }
+
+    /// The trunk's limit is set below what is in use.
+    fn lower_limit(&mut self, fault: &Fault) {
+        let used = self.used();
+        self.put(Some((used.saturating_sub(1)).min(fault.amount as u32)));
+        if used > 0 {
+            self.world.effects.count(fault.kind);
         }
     }
 

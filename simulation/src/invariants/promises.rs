@@ -96,7 +96,6 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             // A successor whose civil time is another counts 64·T1 since the answer wrongly. Tolerated until
             // deadlines of records are in the cluster's time.
             Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => judged.jumped(),
-            _ => false,
         };
         if !good {
             let clause = if end.answered.is_some() { SURVIVES } else { PLANNED };
