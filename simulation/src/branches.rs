@@ -132,6 +132,7 @@ const fn plain(command: &Command) -> &'static str {
         Command::Resume(_) => "resume",
         Command::Remove(_) => "remove",
         Command::RaiseVersion(_) => "raise-version",
+        Command::Register(_) => "register",
     }
 }
 
@@ -142,6 +143,8 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Call(call::Outcome::Limited(_)) => "limited",
         Outcome::Call(call::Outcome::Duplicate(_)) => "duplicate",
         Outcome::Call(call::Outcome::Merged) => "merged",
+        Outcome::Call(call::Outcome::Replayed) => "replayed",
+        Outcome::Registered(_) => "registered",
         Outcome::Call(call::Outcome::Done)
         | Outcome::Done
         | Outcome::Put(Ok(_))

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use call::{Flow, Remains, route};
+
 use crate::caller::{Admission, Caller};
 use crate::gate::Full;
 use crate::lock;
@@ -77,7 +80,15 @@ impl Shared {
         self.metrics.shed(Full::NoQuorum);
         self.metrics.refused(503);
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
+        self.stand_by(incoming, flow, &bytes);
         self.say(flow, bytes);
+    }
+
+    /// A copy of what was refused because of how this node is hears the same: it may be late, and the node well by then.
+    pub(crate) fn stand_by(&self, incoming: &Incoming<'_>, flow: Flow, bytes: &Bytes) {
+        if let Some(key) = route::transaction_key(&incoming.context.secret, &incoming.message) {
+            self.remember(Remains { key, flow, bytes: bytes.clone() });
+        }
     }
 
     /// Whether this is an emergency call to our own address, which needs no majority.

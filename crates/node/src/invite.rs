@@ -100,6 +100,12 @@ impl Shared {
         self.metrics.shed(why);
         tracing::debug!(?why, "a new call is refused");
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
+        // Under load nothing is kept.
+        if matches!(why, Full::Stopping | Full::NoQuorum)
+            && let Some(flow) = self.way_back(incoming)
+        {
+            self.stand_by(incoming, flow, &bytes);
+        }
         self.refuse(incoming, 503, bytes);
     }
 }

@@ -20,8 +20,8 @@ mod sequence;
 mod slots;
 mod speakers;
 pub mod talk;
-mod windows;
 mod versions;
+mod windows;
 mod written;
 
 use std::collections::BTreeMap;
@@ -58,8 +58,8 @@ pub use rehomed::Rehomed;
 pub use sequence::Sequence;
 pub use slots::Slots;
 pub use speakers::OneSpeaker;
-pub use windows::CountedOnce;
 pub use versions::Understood;
+pub use windows::CountedOnce;
 pub use written::CdrsWritten;
 
 /// A datagram that leaves.

@@ -93,9 +93,7 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                         .all(|it| std::ptr::eq(it, end) || outcome(it) == Some(&Outcome::Completed))
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
-            // A successor whose civil time is another counts 64·T1 since the answer wrongly. Tolerated until
-            // deadlines of records are in the cluster's time.
-            Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => judged.jumped(),
+            Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => false,
         };
         if !good {
             let clause = if end.answered.is_some() { SURVIVES } else { PLANNED };
@@ -106,12 +104,6 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
         }
     }
     found
-}
-
-impl Judged<'_> {
-    fn jumped(&self) -> bool {
-        self.plan.faults.iter().any(|fault| fault.kind == Kind::ClockJump)
-    }
 }
 
 /// Whether a fault was under way while a call was.
