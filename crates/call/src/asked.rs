@@ -67,6 +67,7 @@ impl Call {
             // A stranger with the right tags learns nothing (threat 30).
             return;
         }
+        self.follow_flow(side, flow);
         let key = self.transaction_key(&view);
         if self.repeat_exchange(now, key) {
             return;
@@ -93,6 +94,17 @@ impl Call {
             Course::Bye(reason) => self.receive_bye(now, wall, index, side, reason),
             Course::Refresh => self.refresh_locally(now, index, side),
             Course::SendOn => self.send_on(now, index),
+        }
+    }
+
+    /// A peer that speaks on another connection has lost the one before, whether or not we know it: what we ask it
+    /// goes there from now on (OpenSIPS/opensips#3903).
+    pub(crate) fn follow_flow(&mut self, side: Side, flow: Flow) {
+        let Some(legs) = self.legs.as_mut() else { return };
+        let known = &mut legs.leg_mut(side).flow;
+        let same = known.transport == flow.transport && known.local == flow.local;
+        if same && known.remote.ip() == flow.remote.ip() {
+            known.connection = flow.connection;
         }
     }
 

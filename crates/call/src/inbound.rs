@@ -7,7 +7,7 @@ use transaction::{ClientInput, ServerInput};
 
 use crate::call::{Call, Hangup, Stage};
 use crate::cdr::HangupBy;
-use crate::record::Flow;
+use crate::record::{Flow, Side};
 use crate::reject;
 use crate::setup::Verdict;
 
@@ -79,6 +79,7 @@ impl Call {
             return;
         }
         if self.legs.as_ref().is_some_and(|legs| legs.egress.dialog.owns(view)) {
+            self.follow_flow(Side::Egress, flow);
             return self.repeat_ack(cseq);
         }
         if !self.is_confirming() && (0..self.attempts).any(|n| self.attempt_branch(n) == branch) {

@@ -46,11 +46,12 @@ impl Call {
         Some(Flow { local, connection: 0, ..flow })
     }
 
-    /// Where the messages of a restored leg go. A connection to another home is gone: the peer is dialled where it
-    /// wants requests (RFC 3261 §12.2.1.1).
+    /// Where the messages of a restored leg go. Its connection was another process's, and is gone: the peer is dialled
+    /// where it wants requests (RFC 3261 §12.2.1.1).
     pub(crate) fn leg_flow(&self, leg: &LegState) -> Flow {
         let Some(mut flow) = self.flow_here(leg.flow) else { return leg.flow };
-        if flow.local != leg.flow.local && flow.transport != Transport::Udp {
+        if flow.transport != Transport::Udp {
+            flow.connection = 0;
             flow.remote = next_hop(&leg.dialog, flow.transport).unwrap_or(flow.remote);
         }
         flow

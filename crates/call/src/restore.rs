@@ -18,7 +18,7 @@ use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
 use crate::message::push_abilities;
-use crate::record::{Confirm, LegState, Progress, Side};
+use crate::record::{Confirm, Flow, LegState, Progress, Side};
 use crate::rehome::{next_hop, o_address};
 use crate::setup::Setup;
 
@@ -71,6 +71,8 @@ impl Call {
     fn restore_setup(&mut self, record: &CallRecord) -> Option<()> {
         let invite = OwnedMessage::parse(record.admit.invite.clone(), Framing::Datagram).ok()?;
         let flow = self.flow_here(record.admit.ingress).unwrap_or(record.admit.ingress);
+        // Connections are numbered by each process for itself: the same number is another peer's here.
+        let flow = Flow { connection: 0, ..flow };
         let server = InviteServer::new(self.times(), flow.transport != Transport::Udp);
         let mut setup = Setup::new(invite, flow, server);
         setup.admit = Some(record.admit.clone());

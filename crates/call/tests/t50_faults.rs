@@ -205,3 +205,29 @@ fn a_bye_that_a_later_request_overtook_is_refused_and_ends_the_call_all_the_same
     w.expect_silence();
     assert_eq!(w.cdrs.len(), 1);
 }
+
+/// A message of the callee on a connection.
+fn on_connection(w: &World, connection: u64, text: &str) -> Input {
+    let message = sip::OwnedMessage::parse(text.to_owned().into(), sip::Framing::Datagram).unwrap();
+    let local = w.context.addresses[0].1;
+    Input::Received { message, flow: call::Flow { local, connection, ..flow(CALLEE) } }
+}
+
+#[test]
+fn i19_a_peer_that_speaks_on_another_connection_is_asked_there() {
+    // Found by banyan-sim, seeds 9 and 193: requests, and ACKs of an answer that was repeated, went to a connection that
+    // the peer had lost (OpenSIPS/opensips#3903).
+    let mut w = World::new();
+    let (invite, ok) = connected(&mut w);
+    w.input(on_connection(&w, 7, &response(&invite, "200 OK", "b1", CONTACT, ANSWER)));
+    assert_eq!(w.expect(CALLEE, "ACK").connection, 7);
+    w.input(on_connection(&w, 8, &from_callee(&invite, "b1", "OPTIONS", 1, "")));
+    w.sent.clear();
+    w.receive(CALLER, &from_caller(&ok, "BYE", 2, ""));
+    assert_eq!(w.expect(CALLEE, "BYE").connection, 8);
+    // The twin: whoever stays on the connection of its answer is asked there.
+    let mut w = World::new();
+    let (_, ok) = connected(&mut w);
+    w.receive(CALLER, &from_caller(&ok, "BYE", 2, ""));
+    assert_eq!(w.expect(CALLEE, "BYE").connection, 0);
+}

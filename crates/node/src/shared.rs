@@ -199,11 +199,14 @@ impl Shared {
                 }
             }
             Transport::Tcp | Transport::Tls if !self.may_speak_from(flow.local) => {}
+            Transport::Tcp | Transport::Tls if self.home_at(flow.local).is_none() => {
+                self.send_elsewhere(&flow, &bytes);
+            }
             Transport::Tcp | Transport::Tls => {
                 let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
                 // A response whose connection is gone goes to where the Via says that the client listens
                 // (RFC 3261 §18.2.2).
-                if bytes.starts_with(b"SIP/2.0 ") && !self.streams.is_open(flow.connection) {
+                if bytes.starts_with(b"SIP/2.0 ") && !self.streams.reaches(peer) {
                     peer.remote = crate::stateless::sent_by(&bytes, flow.remote);
                 }
                 self.streams.send(peer, bytes);

@@ -102,10 +102,7 @@ impl Streams {
     /// Sends a message on the peer's connection if it is open, else on another one to the same address,
     /// else on a new one. What can't be sent comes back through [`Sink::unreachable`].
     pub fn send(&self, peer: Peer, message: Bytes) {
-        let open = {
-            let table = lock(&self.0.table);
-            table.by_id(peer.connection).or_else(|| table.by_peer(peer.local, peer.remote)).cloned()
-        };
+        let open = lock(&self.0.table).find(peer).cloned();
         match open {
             Some(connection) => connection.push(&self.0, message),
             None => self.dial(peer, message),
@@ -115,6 +112,11 @@ impl Streams {
     /// Whether this connection is open.
     pub fn is_open(&self, connection: u64) -> bool {
         lock(&self.0.table).by_id(connection).is_some()
+    }
+
+    /// Whether a message for this peer needs no new connection.
+    pub fn reaches(&self, peer: Peer) -> bool {
+        lock(&self.0.table).find(peer).is_some()
     }
 
     /// How many connections are open, and how many of them are strangers'.
@@ -129,6 +131,8 @@ impl Streams {
 
     /// Closes the connections of these addresses of ours.
     pub fn close_where(&self, is_ours: impl Fn(SocketAddr) -> bool) {
+        // What is being dialled would come up on an address that may be another node's by then.
+        lock(&self.0.dialling).retain(|(local, _), _| !is_ours(*local));
         let all = lock(&self.0.table).all();
         all.iter().filter(|connection| is_ours(connection.local)).for_each(|connection| connection.close());
     }
@@ -206,7 +210,7 @@ impl Shared {
             Either::Left((result, _)) => result,
             Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let waiting = lock(&self.dialling).remove(&(local, remote)).unwrap_or_default();
+        let Some(waiting) = lock(&self.dialling).remove(&(local, remote)) else { return };
         match stream {
             Ok(stream) => {
                 Counters::count(&self.counters.dialled);

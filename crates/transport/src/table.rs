@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::StreamLimits;
 use crate::connection::Connection;
+use crate::streams::Peer;
 
 /// All open connections. Ids rise, so the smallest id is the oldest connection.
 #[derive(Default)]
@@ -84,6 +85,13 @@ impl Table {
     /// The newest open connection between two addresses.
     pub(crate) fn by_peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<&Arc<Connection>> {
         self.by_id.get(self.by_peer.get(&(local, remote))?)
+    }
+
+    /// The connection for what is said to a peer. A number that was another connection's, in another process, may not
+    /// lead to a stranger.
+    pub(crate) fn find(&self, peer: Peer) -> Option<&Arc<Connection>> {
+        let is_its = |it: &&Arc<Connection>| it.local == peer.local && it.remote.ip() == peer.remote.ip();
+        self.by_id(peer.connection).filter(is_its).or_else(|| self.by_peer(peer.local, peer.remote))
     }
 
     /// All of them, oldest first.

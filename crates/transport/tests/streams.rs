@@ -108,6 +108,38 @@ async fn what_cannot_be_sent_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connections_number_leads_to_its_own_peer_alone() {
+    // Found by banyan-sim, seed 79: a record kept the number that a connection had in another process.
+    let mut world = World::start(StreamLimits::default());
+    let mut stranger = world.connect(at("192.0.2.1:40000")).await;
+    stranger.write(&message("hello")).await;
+    let Heard::Message(from, _) = world.heard().await else { panic!("a message") };
+    let peer = Peer { remote: at("192.0.2.9:5060"), ..from };
+    assert!(!world.streams.reaches(peer) && world.streams.reaches(from));
+    world.streams.send(peer, Bytes::from_static(b"secret"));
+    let mut far = world.accept_dial(true).await.expect("dialled");
+    assert_eq!(far.read_exactly(6).await, b"secret");
+    world.streams.send(from, Bytes::from_static(b"yours"));
+    assert_eq!(stranger.read_exactly(5).await, b"yours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dialled_as_its_address_is_left_carries_nothing() {
+    // Found by banyan-sim, seed 79: a home had moved by the time that the connection stood.
+    let mut world = World::start(StreamLimits::default());
+    let peer = Peer { local: world.local(), remote: at("192.0.2.9:5060"), connection: 0 };
+    world.streams.send(peer, Bytes::from_static(b"one"));
+    world.streams.close_where(|local| local == peer.local);
+    let mut far = world.accept_dial(true).await.expect("dialled");
+    assert_eq!(far.read().await, b"", "closed without a word");
+    // The twin: another address stays.
+    world.streams.send(peer, Bytes::from_static(b"two"));
+    world.streams.close_where(|local| local != peer.local);
+    let mut far = world.accept_dial(true).await.expect("dialled");
+    assert_eq!(far.read_exactly(3).await, b"two");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_loses_its_connection_and_nothing_else() {
     let limits = StreamLimits { write_queue_bytes_max: 1_000, ..StreamLimits::default() };
     let mut world = World::start(limits);

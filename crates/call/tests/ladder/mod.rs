@@ -59,6 +59,8 @@ pub struct Sent {
     pub to: SocketAddr,
     /// Our address.
     pub from: SocketAddr,
+    /// On which connection; 0: any.
+    pub connection: u64,
     pub text: String,
     message: OwnedMessage,
 }
@@ -69,7 +71,7 @@ impl Sent {
         let message = OwnedMessage::parse(bytes.clone(), Framing::Datagram)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)));
         let from = OURS.parse().unwrap();
-        Sent { to, from, text: String::from_utf8_lossy(bytes).into_owned(), message }
+        Sent { to, from, connection: 0, text: String::from_utf8_lossy(bytes).into_owned(), message }
     }
 
     /// The first line.
@@ -343,7 +345,8 @@ impl World {
         while let Some(output) = self.call.poll_output() {
             match output {
                 Output::Send { flow, bytes } => {
-                    self.sent.push_back(Sent { from: flow.local, ..Sent::of(flow.remote, &bytes) });
+                    let sent = Sent::of(flow.remote, &bytes);
+                    self.sent.push_back(Sent { from: flow.local, connection: flow.connection, ..sent });
                 }
                 Output::Propose(command) => self.proposed.push_back(command),
                 Output::Event(event) => self.events.push(event),
