@@ -259,7 +259,8 @@ async fn heal(site: &mut Site<'_>, at_most: Duration, lingering: bool) -> Result
         if clock.now() >= deadline {
             return Err(ails);
         }
-        site.pass(clock.now() + STEP).await;
+        site.resume_drained();
+        site.pass(clock.now() + STEP * 10).await;
     }
 }
 

@@ -45,6 +45,10 @@ impl Shared {
             return self.refuse_alone(incoming);
         }
         if let Some(why) = self.full() {
+            if self.cluster.call_of(&key).is_some() {
+                // Its call is known, and is about to be rebuilt here: that will answer the next copy.
+                return self.metrics.dropped(Drop::Ignored);
+            }
             return self.shed(incoming, why);
         }
         match self.identify(incoming) {

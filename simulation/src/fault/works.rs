@@ -621,6 +621,16 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// An operator whose word was lost says again who takes homes.
+    pub fn resume_drained(&mut self) {
+        let drained = |state: &cluster::State| -> Vec<call::NodeId> {
+            state.nodes().filter(|(_, node)| node.drained.is_some()).map(|(id, _)| id).collect()
+        };
+        let first = self.members.alive().into_iter().next();
+        let drained = first.map(|node| node.cluster().read(drained)).unwrap_or_default();
+        drained.into_iter().for_each(|node| self.ask(Command::Resume(node)));
+    }
+
     /// All is mended: whatever was cut, stopped or filled is so no more, and everybody starts again.
     pub fn calm(&mut self) {
         self.world.links.heal_all();

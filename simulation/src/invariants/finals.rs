@@ -34,6 +34,8 @@ impl OneFinal {
         // what was answered stays answered. A node that is alone refuses at its own address what may be let in later,
         // and ends then.
         let differs = differs && !(refusable && *first >= 300);
+        // What a node refused because of how it was is forgotten with its process: another may let a late copy in.
+        let differs = differs && !(*first == 503 && is_stateless(tag));
         differs.then(|| format!("answered {first} with tag {tag}, then {status} with tag {}", letter.to_tag))
     }
 
@@ -44,6 +46,11 @@ impl OneFinal {
         }
         (asked.len() > 1).then(|| format!("{callee} was invited as {}", asked.join(" and ")))
     }
+}
+
+/// Whether a tag of ours names no call.
+fn is_stateless(tag: &str) -> bool {
+    tag.len() == 16
 }
 
 impl Invariant for OneFinal {
@@ -84,6 +91,9 @@ mod tests {
         assert_eq!(finals.answered(&letter("a"), 200, false), None);
         assert!(finals.answered(&letter("b"), 200, true).is_some(), "another tag");
         assert!(finals.answered(&letter("a"), 487, true).is_some(), "another status");
+        let mut finals = OneFinal::new(Arc::default());
+        assert_eq!(finals.answered(&letter("47e828406197047e"), 503, false), None);
+        assert_eq!(finals.answered(&letter("0000030000000002i1"), 200, false), None);
         let callee = SocketAddr::from(([10, 0, 2, 1], 5060));
         assert_eq!(finals.invited(1, callee, &letter("")), None);
         assert_eq!(finals.invited(1, callee, &letter("")), None);

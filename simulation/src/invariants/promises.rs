@@ -138,15 +138,19 @@ fn outcome(end: &End) -> Option<&Outcome> {
 /// majority.
 fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     let full = |fault: &Fault| {
-        fault.kind == Kind::DiskFull && end.began < fault.until + AFTER && fault.from < end.began + AFTER
+        let disk = matches!(fault.kind, Kind::DiskFull | Kind::FsyncError | Kind::ReadError);
+        disk && end.began < fault.until + AFTER && fault.from < end.began + AFTER
     };
     let alone = judged.node.is_some_and(|node| judged.effects.took_none(node, end.began, ended));
     // Who was told to stop, or drained, and could not hand its homes over.
-    let stuck = judged.plan.faults.iter().any(|fault| {
-        let until = fault.until + DRAINS;
+    let stops = |fault: &&Fault| {
         let stops = matches!(fault.kind, Kind::Restart | Kind::DrainAndResume);
-        stops && fault.from <= ended && end.began <= until && judged.effects.lacked_quorum(fault.from, until)
-    });
+        stops && fault.from <= ended && end.began <= fault.until + DRAINS
+    };
+    let stuck =
+        judged.plan.faults.iter().filter(stops).enumerate().any(|(others, fault)| {
+            others > 0 || judged.effects.lacked_quorum(fault.from, fault.until + DRAINS)
+        });
     let unnamed =
         |fault: &Fault| fault.kind.needs_names() && end.began < fault.until + AFTER && fault.from <= ended;
     alone

@@ -1,11 +1,12 @@
 //! I-2: nobody hears that a limit is reached while a slot was free.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::State;
 use machine::Instant;
+use node::NodeHandle;
 use trunk::Scope;
 
 use super::{Invariant, Sent, View};
@@ -17,8 +18,10 @@ use crate::plan::trunk_name;
 #[derive(Debug)]
 pub struct NoFalseRefusal {
     effects: Arc<Effects>,
-    /// When some copy last had a scope that was full.
+    /// When some copy last had a scope that was full, or may have had one: it caught up by several entries at once.
     full: Option<Instant>,
+    /// Up to where each node's copy was looked at.
+    seen: BTreeMap<u64, u64>,
     /// Calls that were refused; their answers may come again, much later.
     refused: BTreeSet<u32>,
 }
@@ -37,7 +40,7 @@ fn is_full(state: &State) -> bool {
 impl NoFalseRefusal {
     /// Tells `effects` which calls a limit has refused.
     pub fn new(effects: Arc<Effects>) -> NoFalseRefusal {
-        NoFalseRefusal { effects, full: None, refused: BTreeSet::new() }
+        NoFalseRefusal { effects, full: None, seen: BTreeMap::new(), refused: BTreeSet::new() }
     }
 
     fn refuses(&mut self, at: Instant, number: u32, full_now: bool) -> bool {
@@ -59,20 +62,30 @@ impl Invariant for NoFalseRefusal {
             return None;
         }
         self.effects.limit(number);
-        let full_now = sent.nodes.iter().any(|node| node.cluster().read(is_full));
+        let leapt = |node: &NodeHandle| {
+            let before = self.seen.get(&node.cluster().node().0).copied().unwrap_or_default();
+            node.cluster().status().applied > before + AT_ONCE
+        };
+        let full_now = sent.nodes.iter().any(|node| leapt(node) || node.cluster().read(is_full));
         let right = self.refuses(sent.at, number, full_now);
         (!right).then(|| format!("call #{number} hears {status} and nothing is full"))
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        if view.moved.iter().any(|node| node.cluster().read(is_full)) {
-            self.full = Some(view.at);
+        for node in view.moved {
+            let (id, applied) = (node.cluster().node().0, node.cluster().status().applied);
+            let before = self.seen.insert(id, applied).unwrap_or_default();
+            if applied > before + AT_ONCE || node.cluster().read(is_full) {
+                self.full = Some(view.at);
+            }
         }
         None
     }
 }
 
 const LIMITED: &[u8] = b"limits.concurrent";
+/// Entries that a copy takes between two looks when it is not catching up.
+const AT_ONCE: u64 = 4;
 /// A commit over slow links to a slow disk, and the answer's way.
 const RECENT: Duration = Duration::from_secs(3);
 
