@@ -224,8 +224,7 @@ impl Cluster {
         let vigil = Vigil::new(config.node, config.detect, &outbox);
         let tasks = begin(outbox, &vigil, frames);
         let Config { node, name, homes, floating, region, supports, .. } = config;
-        let boot = Boot { nonce, name, homes, floating, region, supports };
-        let asked = proposer.ask(Command::Boot(boot));
+        let asked = proposer.ask(Command::Boot(Boot { nonce, name, homes, floating, region, supports }));
         let booted = match futures::future::select(pin!(asked), pin!(ended(&raft, &log, &seams))).await {
             Either::Left((Some(Outcome::Booted(booted)), _)) => booted,
             other => {

@@ -269,9 +269,7 @@ impl Call {
                 Some(target)
             }
             (None, None) => {
-                if let Some(setup) = self.setup.as_mut() {
-                    setup.challenge = None;
-                }
+                self.setup.iter_mut().for_each(|setup| setup.challenge = None);
                 self.next_target(target, status)
             }
         };

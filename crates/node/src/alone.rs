@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use call::{Flow, Remains, route};
+use call::route;
 
 use crate::caller::{Admission, Caller};
 use crate::gate::Full;
@@ -80,14 +79,14 @@ impl Shared {
         self.metrics.shed(Full::NoQuorum);
         self.metrics.refused(503);
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
-        self.stand_by(incoming, flow, &bytes);
+        self.note_refused(incoming);
         self.say(flow, bytes);
     }
 
-    /// A copy of what was refused because of how this node is hears the same: it may be late, and the node well by then.
-    pub(crate) fn stand_by(&self, incoming: &Incoming<'_>, flow: Flow, bytes: &Bytes) {
-        if let Some(key) = route::transaction_key(&incoming.context.secret, &incoming.message) {
-            self.remember(Remains { key, flow, bytes: bytes.clone() });
+    /// A copy of what is refused now must hear the same.
+    pub(crate) fn note_refused(&self, incoming: &Incoming<'_>) {
+        if let Some(key) = route::invite_key(&incoming.context.secret, &incoming.message) {
+            lock(&self.refused).insert(self.world.clock.now(), self.config.times.give_up(), key);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::actor::call::{Begin, Msg};
 use crate::alone::Emergency;
 use crate::caller::{Admission, Caller};
 use crate::gate::Full;
+use crate::lock;
 use crate::metrics::{Drop, add};
 use crate::shared::Shared;
 use crate::switch::Incoming;
@@ -44,7 +45,7 @@ impl Shared {
         if self.is_cut_off() {
             return self.refuse_alone(incoming);
         }
-        if let Some(why) = self.full() {
+        if let Some(why) = self.full().or_else(|| lock(&self.refused).has(&key).then_some(Full::Busy)) {
             if self.cluster.call_of(&key).is_some() {
                 // Its call is known, and is about to be rebuilt here: that will answer the next copy.
                 return self.metrics.dropped(Drop::Ignored);
@@ -104,12 +105,7 @@ impl Shared {
         self.metrics.shed(why);
         tracing::debug!(?why, "a new call is refused");
         let bytes = incoming.stateless().overloaded(&incoming.message, self.retry_after());
-        // Under load nothing is kept.
-        if matches!(why, Full::Stopping | Full::NoQuorum)
-            && let Some(flow) = self.way_back(incoming)
-        {
-            self.stand_by(incoming, flow, &bytes);
-        }
+        self.note_refused(incoming);
         self.refuse(incoming, 503, bytes);
     }
 }

@@ -26,6 +26,7 @@ mod members;
 mod metrics;
 mod node;
 mod ports;
+mod refused;
 mod register;
 pub mod relay;
 mod remains;

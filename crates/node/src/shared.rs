@@ -25,6 +25,7 @@ use crate::calls::{Calls, Live, Role, Stage};
 use crate::gate::{Full, Gate, Load};
 use crate::home::{Home, Homes};
 use crate::metrics::{Metrics, add, sub};
+use crate::refused::Refused;
 use crate::remains::Afterlife;
 use crate::replica::Replica;
 use crate::report::Desk;
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) ways: Mutex<BTreeMap<SocketAddr, NodeId>>,
     /// The home for which this node has fallen silent, so that another can take it.
     pub(crate) yielding: Mutex<Option<HomeId>>,
+    /// INVITEs that were refused because of how this node was.
+    pub(crate) refused: Mutex<Refused>,
     /// Emergency calls that no majority knows yet.
     pub(crate) solo: Mutex<Solo>,
     /// Held while a home is being given away.
@@ -134,6 +137,7 @@ impl Shared {
             adopted: Mutex::default(),
             ways: Mutex::default(),
             yielding: Mutex::default(),
+            refused: Mutex::default(),
             solo: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),

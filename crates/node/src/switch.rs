@@ -198,14 +198,7 @@ impl Shared {
         let found = key.and_then(|key| self.afterlife(key));
         match found {
             Some((flow, bytes)) => {
-                // What a node without a majority has said at its own address, it may say again.
-                match self.is_cut_off()
-                    && bytes.starts_with(b"SIP/2.0 503 ")
-                    && self.config.is_own(flow.local.ip())
-                {
-                    true => self.say(flow, bytes),
-                    false => self.send(flow, bytes),
-                }
+                self.send(flow, bytes);
                 Standing::Known
             }
             None => {
