@@ -280,14 +280,7 @@ impl<'a> Site<'a> {
             }
             Kind::LimitLowered => self.lower_limit(fault),
             Kind::Reapplication => self.step(place, fault, 0),
-            Kind::Overload => {
-                let extra = self
-                    .plan
-                    .calls
-                    .iter()
-                    .filter(|it| it.extra && fault.from <= it.at && it.at < fault.until);
-                self.world.effects.count_many(fault.kind, extra.count() as u64);
-            }
+            Kind::Overload => self.overload(fault),
             Kind::Isolation | Kind::LeaderDeposed | Kind::OneWay | Kind::Flapping | Kind::SlowLink => {
                 self.cut(place, fault, victim);
             }
@@ -320,6 +313,13 @@ impl<'a> Site<'a> {
             | Kind::Refusal
             | Kind::Reinvite => {}
         }
+    }
+
+    /// The plan has the calls of an overload already.
+    fn overload(&self, fault: &Fault) {
+        let calls = self.plan.calls.iter();
+        let extra = calls.filter(|it| it.extra && fault.from <= it.at && it.at < fault.until);
+        self.world.effects.count_many(fault.kind, extra.count() as u64);
     }
 
     /// The trunk's limit is set below what is in use.

@@ -327,7 +327,7 @@ fn a_seed_gives_one_trace() {
         })
     };
     let first = run(7);
-    assert!(first.lines().count() > 50 && first.contains(" down "), "{first}");
+    assert!(first.lines().count() > 50 && first.contains(" down@"), "{first}");
     assert_eq!(first, run(7));
     assert_ne!(first, run(8));
 }

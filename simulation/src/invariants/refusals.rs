@@ -18,10 +18,11 @@ use crate::plan::trunk_name;
 #[derive(Debug)]
 pub struct NoFalseRefusal {
     effects: Arc<Effects>,
-    /// When some copy last had a scope that was full, or may have had one: it caught up by several entries at once.
+    /// When some copy last had a scope that was full, or may have had one between two looks: it caught up by several
+    /// entries, or several calls ended.
     full: Option<Instant>,
-    /// Up to where each node's copy was looked at.
-    seen: BTreeMap<u64, u64>,
+    /// Up to where each node's copy was looked at: the log's index, and the CDRs made.
+    seen: BTreeMap<u64, (u64, u64)>,
     /// Calls that were refused; their answers may come again, much later.
     refused: BTreeSet<u32>,
 }
@@ -35,6 +36,11 @@ fn is_full(state: &State) -> bool {
         let limit = state.resources().concurrent(scope);
         limit.is_some_and(|limit| state.usage(scope).concurrent >= limit)
     })
+}
+
+/// How far a node's copy has come.
+fn progress(node: &NodeHandle) -> (u64, u64) {
+    (node.cluster().status().applied, node.cluster().read(State::cdrs_made))
 }
 
 impl NoFalseRefusal {
@@ -62,9 +68,13 @@ impl Invariant for NoFalseRefusal {
             return None;
         }
         self.effects.limit(number);
+        let sender = |node: &&NodeHandle| node.cluster().node().0 == sent.life.node();
+        // Nobody has looked at it since it started.
+        sent.nodes.iter().find(sender)?;
         let leapt = |node: &NodeHandle| {
-            let before = self.seen.get(&node.cluster().node().0).copied().unwrap_or_default();
-            node.cluster().status().applied > before + AT_ONCE
+            let (applied, records) = self.seen.get(&node.cluster().node().0).copied().unwrap_or_default();
+            let now = progress(node);
+            now.0 > applied + AT_ONCE || now.1 > records + 1
         };
         let full_now = sent.nodes.iter().any(|node| leapt(node) || node.cluster().read(is_full));
         let right = self.refuses(sent.at, number, full_now);
@@ -73,9 +83,9 @@ impl Invariant for NoFalseRefusal {
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         for node in view.moved {
-            let (id, applied) = (node.cluster().node().0, node.cluster().status().applied);
-            let before = self.seen.insert(id, applied).unwrap_or_default();
-            if applied > before + AT_ONCE || node.cluster().read(is_full) {
+            let (id, now) = (node.cluster().node().0, progress(node));
+            let (applied, records) = self.seen.insert(id, now).unwrap_or_default();
+            if now.0 > applied + AT_ONCE || now.1 > records + 1 || node.cluster().read(is_full) {
                 self.full = Some(view.at);
             }
         }
