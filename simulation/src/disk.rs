@@ -368,7 +368,9 @@ const PACE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_m
 mod tests {
     use super::*;
 
-    fn write(disk: &MemDisk, bytes: &[u8]) -> Arc<Mutex<Option<(bool, Vec<u8>)>>> {
+    type Answer = Arc<Mutex<Option<(bool, Vec<u8>)>>>;
+
+    fn write(disk: &MemDisk, bytes: &[u8]) -> Answer {
         let heard = Arc::new(Mutex::new(None));
         let (told, file) = (heard.clone(), Arc::from("f"));
         let done: DiskDone = Box::new(move |result, bytes| {

@@ -632,7 +632,7 @@ impl Frames for MemoryFrames {
             let is_peer = new.get(&peer).is_some_and(|there| Some(*there) == at(state, &peer));
             let was_there =
                 old.get(&peer).is_some_and(|there| new.get(&peer).is_some_and(|now| now != there));
-            if was_there || !is_peer && !(guests && !new.contains_key(&peer)) {
+            if was_there || !is_peer && (!guests || new.contains_key(&peer)) {
                 self.links.reset_other(state, self.node, peer);
                 self.links.down(state, self.node, peer);
             }
