@@ -37,12 +37,13 @@ struct Lane {
 
 /// A batch of this size leaves at once: longer ones gain nothing.
 const FULL: usize = 64;
-/// So many datagrams wait for the right to speak; with the next, all are forgotten.
+/// So many ACKs wait for the right to speak; with the next, all are forgotten.
 const WAITING_MAX: usize = 1024;
 
 impl Outbox {
-    /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave waits for some looks of
-    /// [`Outbox::look`], and then is forgotten.
+    /// An outbox without sockets. `may_speak` is asked before each batch; what may not leave is forgotten, since its
+    /// transaction repeats it or it was true for that moment only. But an ACK, which nobody repeats, waits for some looks
+    /// of [`Outbox::look`].
     pub fn new(counters: Arc<Counters>, may_speak: MaySpeak) -> Outbox {
         Outbox { lanes: Mutex::default(), waker: AtomicWaker::new(), counters, may_speak }
     }
@@ -106,8 +107,8 @@ impl Outbox {
     }
 
     /// A look now and then: what waited for the right to speak leaves where there is one again, and is forgotten where
-    /// there was none for so many looks. An answer that was committed just before its node was granted a lease would
-    /// else be told half a second later, and its ACK when the callee asks again.
+    /// there was none for so many looks. The ACK of an answer that was committed just before its node was granted a lease would
+    /// else leave when the callee repeats itself, up to 4 s later, or after the BYE.
     pub fn look(&self, looks_max: u32) {
         for lane in lock(&self.lanes).iter().filter(|lane| !lane.held.load(Ordering::Relaxed)) {
             let mut queue = lock(&lane.queue);
@@ -133,6 +134,9 @@ impl Outbox {
 
     fn send(&self, lane: &Lane, queue: &mut Vec<Outgoing>) {
         if !(self.may_speak)(lane.local) {
+            let before = queue.len();
+            queue.retain(|datagram| datagram.bytes.starts_with(b"ACK "));
+            Counters::add(&self.counters.datagrams_dropped, before - queue.len());
             if queue.len() >= WAITING_MAX {
                 self.forget(lane, queue);
             }
@@ -200,7 +204,7 @@ mod tests {
         assert_eq!(lock(&wire.sent).len(), count + FULL);
     }
     #[test]
-    fn what_may_not_leave_waits_for_some_looks_and_then_is_forgotten() {
+    fn an_ack_that_may_not_leave_waits_for_some_looks_and_all_else_is_forgotten() {
         let local = "192.0.2.1:5060".parse().expect("literal");
         let wire = Arc::new(Wire { local, sent: Mutex::default() });
         let (may, counters) = (Arc::new(AtomicBool::new(false)), Arc::new(Counters::default()));
@@ -208,19 +212,20 @@ mod tests {
         let outbox = Outbox::new(counters.clone(), Box::new(move |_| asked.load(Ordering::Relaxed)));
         outbox.add(wire.clone());
         outbox.open(local);
-        assert!(outbox.push(local, local, Bytes::from_static(b"soon")));
+        assert!(outbox.push(local, local, Bytes::from_static(b"ACK sip:a SIP/2.0")));
+        assert!(outbox.push(local, local, Bytes::from_static(b"SIP/2.0 503 No")));
         outbox.flush();
         outbox.look(2);
         assert_eq!(lock(&wire.sent).len(), 0);
         may.store(true, Ordering::Relaxed);
         outbox.look(2);
-        assert_eq!(lock(&wire.sent).len(), 1, "it may speak again");
+        assert_eq!(*lock(&wire.sent), [Bytes::from_static(b"ACK sip:a SIP/2.0")], "it may speak again");
         may.store(false, Ordering::Relaxed);
-        assert!(outbox.push(local, local, Bytes::from_static(b"never")));
+        assert!(outbox.push(local, local, Bytes::from_static(b"ACK sip:b SIP/2.0")));
         (0..3).for_each(|_| outbox.look(2));
         may.store(true, Ordering::Relaxed);
         outbox.look(2);
         assert_eq!(lock(&wire.sent).len(), 1, "that is over");
-        assert_eq!(counters.datagrams_dropped.load(Ordering::Relaxed), 1);
+        assert_eq!(counters.datagrams_dropped.load(Ordering::Relaxed), 2);
     }
 }
