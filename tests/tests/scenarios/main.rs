@@ -21,5 +21,6 @@ mod t50_flood;
 mod t50_limit;
 mod t50_mistakes;
 mod t60_exact;
+mod t60_full_disk;
 mod t60_held;
 mod t60_register;
