@@ -165,7 +165,8 @@ impl Raft {
                     self.raft.change_membership(moved, true).await.map_err(error)?;
                 }
                 if known(node).is_some_and(|member| member.is_voter) {
-                    return Ok(());
+                    // It votes in the change that lets it in, and that is not done yet: until then both majorities count.
+                    return if self.is_half_changed() { Err(ChangeError::Busy) } else { Ok(()) };
                 }
                 self.raft.add_learner(node.0, place, false).await.map_err(error)?;
                 self.await_learner(node, known(node).is_none()).await?;
