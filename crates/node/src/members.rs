@@ -136,12 +136,8 @@ impl NodeHandle {
     /// It is needed, or not as said.
     pub async fn remove(&self, node: NodeId, force: bool) -> Result<(), MemberError> {
         let members = self.cluster().status().members;
-        let is_member = members.iter().any(|member| member.node == node);
         let known =
             self.cluster().read(|state| Some((state.node(node)?.alive, state.node(node)?.drained.is_some())));
-        if !is_member && known.is_none() {
-            return Err(MemberError::Unknown(node));
-        }
         if !members.iter().any(|member| member.is_voter && member.node != node) {
             return Err(ChangeError::LastVoter.into());
         }
@@ -149,10 +145,12 @@ impl NodeHandle {
             self.retire(node, lives, is_drained, force).await?;
             self.order(Command::Remove(node)).await?;
         }
-        if is_member {
-            self.within(JOIN_MAX, self.cluster().remove(node)).await.ok_or(MemberError::NoQuorum)??;
+        // Who leads knows whether it is a member; what this node knows may be old.
+        match self.within(JOIN_MAX, self.cluster().remove(node)).await.ok_or(MemberError::NoQuorum)? {
+            Err(ChangeError::Unknown(_)) if known.is_none() => Err(MemberError::Unknown(node)),
+            Err(ChangeError::Unknown(_)) => Ok(()),
+            removed => Ok(removed?),
         }
-        Ok(())
     }
 
     /// Sees to it that a node does not count as alive any more.
