@@ -126,10 +126,12 @@ impl Site<'_> {
             0 => None,
             count => Some(others.swap_remove(self.rng.below(count) as usize)),
         };
+        let alive = self.members.alive();
+        let newest = alive.into_iter().max_by_key(|node| node.cluster().status().applied);
         let (leaving, clock) = (self.members.handle(node).cloned(), self.world.clock.clone());
         self.works.push(Box::pin(async move {
             let granted = match &asked {
-                Some(asked) => granted(asked, node, step, leaving).await,
+                Some(asked) => granted(asked, node, step, (leaving, newest)).await,
                 None => Err("nobody is there to take the order".to_owned()),
             };
             if granted.is_err() {
@@ -168,7 +170,17 @@ impl Site<'_> {
             }
             return self.done_with();
         }
+        // Calls whose parties may not be told keep it where it is until they end: the operator lets it be.
+        let waits = step == Some(Step::Remove) && self.world.clock.now() >= plan::CALM;
+        if waits && granted.is_err_and(|why| why.contains("still holds")) {
+            self.errand = None;
+            return self.resume(node);
+        }
         self.go_about();
+    }
+
+    fn resume(&mut self, node: u64) {
+        self.ask(cluster::Command::Resume(NodeId(node)));
     }
 
     fn done_with(&mut self) {
@@ -250,7 +262,7 @@ async fn granted(
     asked: &NodeHandle,
     node: u64,
     step: Step,
-    leaving: Option<NodeHandle>,
+    (leaving, newest): (Option<NodeHandle>, Option<NodeHandle>),
 ) -> Result<(), String> {
     let id = NodeId(node);
     let done = match step {
@@ -264,8 +276,8 @@ async fn granted(
     };
     match done {
         Ok(()) => {}
-        // Granted before, and not heard.
-        Err(MemberError::Unknown(_)) if step != Step::Join => {}
+        // Granted before, and not heard; or whoever was asked has not heard of that node yet.
+        Err(MemberError::Unknown(_)) if step != Step::Join && newest.is_some_and(|it| is_gone(&it, id)) => {}
         Err(error) => return Err(error.to_string()),
     }
     if let (Step::Remove, Some(leaving)) = (step, leaving) {
@@ -273,6 +285,12 @@ async fn granted(
         drop(tokio::time::timeout(LEAVES_WITHIN, leaving.removed()).await);
     }
     Ok(())
+}
+
+/// Whether a node is no member, as far as this one knows.
+fn is_gone(newest: &NodeHandle, node: NodeId) -> bool {
+    let is_member = newest.cluster().status().members.iter().any(|member| member.node == node);
+    !is_member && newest.cluster().read(|state| state.node(node).is_none())
 }
 
 /// Where other nodes find a node.

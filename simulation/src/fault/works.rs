@@ -599,7 +599,7 @@ impl<'a> Site<'a> {
         }));
     }
 
-    fn ask(&mut self, command: Command) {
+    pub(super) fn ask(&mut self, command: Command) {
         let Some(handle) = self.members.alive().into_iter().next() else { return };
         self.works.push(Box::pin(async move {
             drop(handle.cluster().proposer().ask(command).await);

@@ -7,13 +7,14 @@ use call::CallId;
 use cluster::State;
 use trunk::{Scope, Side};
 
-use super::{Invariant, View};
+use super::{Invariant, Leaps, View};
 
 /// I-1 and I-6, as each node's own copy of the state has it.
 #[derive(Debug, Default)]
 pub struct Limits {
     /// What each node's copy had at the last look: of each scope its limit, and the calls beyond it.
     last: BTreeMap<u64, BTreeMap<Scope, Counted>>,
+    leaps: Leaps,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,9 +71,9 @@ fn by_scope(state: &State, mut each: impl FnMut(&Scope, &[(CallId, Side)])) {
 }
 
 impl Limits {
-    fn look_at(&mut self, node: u64, state: &State) -> Option<String> {
-        // A copy that begins late, from a snapshot, can't say what came first; others can.
-        let is_new = !self.last.contains_key(&node);
+    fn look_at(&mut self, node: u64, applied: u64, state: &State) -> Option<String> {
+        // A copy that begins late, or leaps, can't say what came first; others can.
+        let is_new = self.leaps.leapt(node, applied) || !self.last.contains_key(&node);
         let last = self.last.entry(node).or_default();
         // What is known of a scope that has nothing now says nothing of what comes later, under whatever limit.
         let mut before_now = std::mem::take(last);
@@ -98,7 +99,8 @@ impl Invariant for Limits {
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         view.moved.iter().find_map(|node| {
             let cluster = node.cluster();
-            cluster.read(|state| self.look_at(cluster.node().0, state))
+            let applied = cluster.status().applied;
+            cluster.read(|state| self.look_at(cluster.node().0, applied, state))
         })
     }
 }

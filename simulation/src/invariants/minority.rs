@@ -38,6 +38,11 @@ impl MuteMinority {
             .then(|| format!("node {node} speaks from {home}, cut off for {} ms", cut_off.as_millis()))
     }
 
+    fn hears_majority(&self, heard: &BTreeSet<u64>) -> bool {
+        let mut voters = self.voters.values();
+        self.voters.is_empty() || voters.any(|it| it.intersection(heard).count() * 2 > it.len())
+    }
+
     fn is_cut_off(&mut self, at: Instant, node: u64, cut_off: bool) {
         if cut_off {
             self.since.entry(node).or_insert(at);
@@ -68,18 +73,16 @@ impl Invariant for MuteMinority {
         let newest = furthest.and_then(|node| self.voters.get(&node.cluster().node().0)).cloned();
         let newest = newest.as_ref();
         let mut quorum = false;
+        let heard = |node: u64| -> BTreeSet<u64> {
+            let hears = |it: &u64| *it == node || view.links.are_joined(node, *it);
+            view.up.iter().copied().filter(hears).collect()
+        };
         for node in view.up {
-            let heard: BTreeSet<u64> = view
-                .up
-                .iter()
-                .copied()
-                .filter(|it| it == node || view.links.are_joined(*node, *it))
-                .collect();
-            // While the members change, some know of it and some do not: a majority of either will do.
-            let cut_off = !self.voters.is_empty()
-                && self.voters.values().all(|it| it.intersection(&heard).count() * 2 <= it.len());
-            quorum |= newest.is_none_or(|it| it.intersection(&heard).count() * 2 > it.len());
-            self.is_cut_off(view.at, *node, cut_off);
+            // Whoever leads must hear a majority; a follower need not hear anybody else. While the members change, some
+            // know of it and some do not: a majority of either will do.
+            let led = heard(*node).into_iter().any(|leader| self.hears_majority(&heard(leader)));
+            quorum |= newest.is_none_or(|it| it.intersection(&heard(*node)).count() * 2 > it.len());
+            self.is_cut_off(view.at, *node, !led);
         }
         if !quorum {
             self.effects.no_quorum(view.at);

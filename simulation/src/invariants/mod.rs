@@ -116,6 +116,19 @@ pub trait Invariant: Send {
     }
 }
 
+/// How far each node's copy had come at the last look. One that moves on by several entries at once hides what was true
+/// between them: a limit that was lowered and raised again.
+#[derive(Debug, Default)]
+pub(crate) struct Leaps(BTreeMap<u64, u64>);
+
+impl Leaps {
+    /// Whether a copy has come further by more than a look can follow.
+    pub(crate) fn leapt(&mut self, node: u64, applied: u64) -> bool {
+        let before = self.0.insert(node, applied).unwrap_or(0);
+        applied.saturating_sub(before) > 2
+    }
+}
+
 /// A breach of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

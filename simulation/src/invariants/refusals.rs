@@ -23,6 +23,8 @@ pub struct NoFalseRefusal {
     full: Option<Instant>,
     /// Up to where each node's copy was looked at: the log's index, and the CDRs made.
     seen: BTreeMap<u64, (u64, u64)>,
+    /// When each call was first asked for: a copy of its INVITE hears what was decided about the first.
+    asked: BTreeMap<u32, Instant>,
     /// Calls that were refused; their answers may come again, much later.
     refused: BTreeSet<u32>,
 }
@@ -46,11 +48,18 @@ fn progress(node: &NodeHandle) -> (u64, u64) {
 impl NoFalseRefusal {
     /// Tells `effects` which calls a limit has refused.
     pub fn new(effects: Arc<Effects>) -> NoFalseRefusal {
-        NoFalseRefusal { effects, full: None, seen: BTreeMap::new(), refused: BTreeSet::new() }
+        NoFalseRefusal {
+            effects,
+            full: None,
+            seen: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
     }
 
     fn refuses(&mut self, at: Instant, number: u32, full_now: bool) -> bool {
-        let lately = self.full.is_some_and(|full| at.since(full) < RECENT);
+        let asked = self.asked.get(&number).copied().unwrap_or(at);
+        let lately = self.full.is_some_and(|full| full >= asked || at.since(full) < RECENT);
         !self.refused.insert(number) || lately || full_now
     }
 }
@@ -61,7 +70,13 @@ impl Invariant for NoFalseRefusal {
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
-        let letter = sent.letter.filter(|_| sent.life.node() != 0)?;
+        let letter = sent.letter?;
+        if sent.life.node() == 0 {
+            if letter.start == Start::Request("INVITE") {
+                self.asked.entry(letter.number?).or_insert(sent.at);
+            }
+            return None;
+        }
         let Start::Response(status @ 400..) = letter.start else { return None };
         let number = letter.number?;
         if !sent.bytes.windows(LIMITED.len()).any(|window| window == LIMITED) {
