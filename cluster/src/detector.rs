@@ -83,8 +83,12 @@ impl Detector {
 
     /// The nodes that are held dead.
     pub fn red(&self, now: Instant) -> impl Iterator<Item = NodeId> + '_ {
-        let least = if planted("eviction-without-waiting") { Light::Yellow } else { Light::Red };
-        self.watched.keys().copied().filter(move |node| self.light(*node, now) >= least)
+        let hasty = move |at: &Watched| {
+            planted("eviction-without-waiting") && now.since(at.heard_at) >= self.detect / 4
+        };
+        let red =
+            self.watched.iter().filter(move |(node, at)| self.light(**node, now) == Light::Red || hasty(at));
+        red.map(|(node, _)| *node)
     }
 }
 

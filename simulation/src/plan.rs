@@ -88,6 +88,7 @@ impl Plan {
         if glare > 0.0 {
             planned.hang_up_together();
         }
+        planned.take_ways(glare);
         planned.faults = match cut.only {
             None => fault::draw(&mut rng, &planned),
             Some(kind) => {
@@ -133,6 +134,15 @@ impl Plan {
         let over = |fault: &Fault, at| fault.kind == Kind::Overload && fault.from <= at && at < fault.until;
         self.calls.retain(|call| !call.extra || faults.iter().any(|fault| over(fault, call.at)));
         self.calls.truncate(cut.calls.unwrap_or(usize::MAX));
+    }
+
+    /// Peers take the ways that the variety says, beyond those that were drawn for each.
+    fn take_ways(&mut self, glare: f64) {
+        let Variety { callees_end, holds, .. } = self.variety;
+        let callee_ends = if callees_end && glare == 0.0 { 0.5 } else { 0.0 };
+        for mix in self.callers.iter_mut().chain(&mut self.callees) {
+            (mix.callee_ends, mix.holds) = (callee_ends, if holds { 0.7 } else { 0.0 });
+        }
     }
 
     /// All peers mean to hold a call for the same time: so both ends hang up at once.
@@ -261,6 +271,7 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
         refuse,
         refuse_status,
         reinvite,
+        ..Mix::default()
     }
 }
 

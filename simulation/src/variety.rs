@@ -31,6 +31,10 @@ pub struct Variety {
     pub gateways_forbid: bool,
     /// The ends of calls speak.
     pub media: bool,
+    /// Callees hang up, too.
+    pub callees_end: bool,
+    /// Callers put callees on hold.
+    pub holds: bool,
 }
 
 impl Variety {
@@ -45,12 +49,22 @@ impl Variety {
         let trunk_forbids = rng.below(6) == 0;
         let gateways_forbid = rng.below(6) == 0;
         let media = rng.below(2) == 0;
-        Variety { homes, trunk_forbids, gateways_forbid, media }
+        let callees_end = rng.below(3) == 0;
+        // Who is on hold hears nothing: that is no fault of the media's.
+        let holds = rng.below(2) == 0 && !media;
+        Variety { homes, trunk_forbids, gateways_forbid, media, callees_end, holds }
     }
 
     /// The plainest sort.
     pub const fn plain() -> Variety {
-        Variety { homes: Homes::Floating, trunk_forbids: false, gateways_forbid: false, media: false }
+        Variety {
+            homes: Homes::Floating,
+            trunk_forbids: false,
+            gateways_forbid: false,
+            media: false,
+            callees_end: false,
+            holds: false,
+        }
     }
 
     /// How many of so many floating homes there are.
@@ -95,7 +109,9 @@ impl fmt::Display for Variety {
                 write!(f, ", {who} forbid re-INVITEs")?;
             }
         }
-        f.write_str(if self.media { ", who talks speaks" } else { "" })
+        f.write_str(if self.media { ", who talks speaks" } else { "" })?;
+        f.write_str(if self.callees_end { ", callees hang up" } else { "" })?;
+        f.write_str(if self.holds { ", callers hold" } else { "" })
     }
 }
 

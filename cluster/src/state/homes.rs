@@ -166,7 +166,10 @@ impl State {
     /// Finds holders for homes without one, and other homes for the calls of those that stay so.
     pub(super) fn settle(&mut self, deltas: &mut Vec<Delta>) {
         let free = self.homes.iter().filter(|(_, home)| home.holder.is_none());
-        let free: Vec<HomeId> = free.map(|(id, _)| *id).collect();
+        let mut free: Vec<HomeId> = free.map(|(id, _)| *id).collect();
+        if planted("order-of-hashes") {
+            free.sort_by_cached_key(|home| RandomState::new().hash_one(home.0));
+        }
         let mut lost = BTreeSet::new();
         for home in free {
             match self.taker(home, Place::Orphan) {

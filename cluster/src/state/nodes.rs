@@ -128,7 +128,7 @@ impl State {
     ) -> Result<(), Refused> {
         // A batch may wait while leaders change, and the next leader may grant what this command took for
         // ended: it counts only in the term in which it was decided.
-        if (term != self.term && !planted("eviction-in-another-term")) || !self.is_alive(node, incarnation) {
+        if term != self.term || !self.is_alive(node, incarnation) {
             return Err(Refused::Stale);
         }
         self.bury(node, deltas)

@@ -235,8 +235,9 @@ impl Dialog {
         settings: Settings,
         session_left: Option<Duration>,
     ) -> Dialog {
-        if !planted("cseq-reused") {
-            state.cseq = state.cseq.for_successor();
+        state.cseq = state.cseq.for_successor();
+        if planted("cseq-reused") {
+            state.cseq = LocalCseq::starting_at(1 + u32::from(state.role == Role::Uac));
         }
         if planted("tags-swapped") && state.role == Role::Uas {
             std::mem::swap(&mut state.local_tag, &mut state.remote_tag);

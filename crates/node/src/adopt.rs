@@ -101,10 +101,8 @@ impl Shared {
         let mut held = self.cluster.held();
         held.retain(|(held, _)| *lock(&self.yielding) != Some(held.home));
         for home in self.homes() {
-            let same_epoch = |held: &Held| held.epoch == home.epoch || planted("epoch-unheeded");
-            if !held.iter().any(|(held, _)| held.home == home.id && same_epoch(held))
-                && !planted("lost-home-kept")
-            {
+            let is_held = held.iter().any(|(held, _)| held.home == home.id && held.epoch == home.epoch);
+            if !is_held && !planted("lost-home-kept") {
                 self.leave(home.id).await;
             }
         }

@@ -10,7 +10,7 @@ use crate::message::{Message, Method};
 use crate::outcome::Outcome;
 use crate::pending::{Pending, earliest, tick};
 use crate::plan::CallerPlan;
-use crate::sdp::Audio;
+use crate::sdp::{Audio, Direction};
 use crate::session::{Dialog, Happened, Session};
 use crate::violation::Violation;
 use crate::writer::Request;
@@ -388,7 +388,12 @@ impl Caller {
             (Timer::Patience, State::Cancelling) => self.end(now, Outcome::TimedOut("final after CANCEL")),
             (Timer::Hold, State::Up) if self.plan.waits_for_bye => self.end(now, Outcome::TimedOut("BYE")),
             (Timer::Hold, State::Up) => self.hang_up(now),
-            (Timer::Reinvite, State::Up) => self.session.send_request(now, Method::Invite),
+            (Timer::Reinvite, State::Up) => {
+                if self.plan.holds {
+                    self.session.audio.direction = Direction::SendOnly;
+                }
+                self.session.send_request(now, Method::Invite);
+            }
             // Set in a state that is over.
             (Timer::Cancel | Timer::Patience | Timer::Hold | Timer::Reinvite | Timer::Linger, _) => {}
         }

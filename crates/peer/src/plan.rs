@@ -19,6 +19,8 @@ pub struct CallerPlan {
     pub acks_lost: u32,
     /// A re-INVITE this long after the answer.
     pub reinvite_after: Option<Duration>,
+    /// Whether it puts the far side on hold (RFC 3264 §8.4), instead of offering the same again.
+    pub holds: bool,
     /// CANCEL, and fail, when no final answer came for this long.
     pub patience: Duration,
 }
@@ -32,6 +34,7 @@ impl Default for CallerPlan {
             cancel_after: None,
             acks_lost: 0,
             reinvite_after: None,
+            holds: false,
             patience: Duration::from_secs(120),
         }
     }
@@ -79,6 +82,10 @@ pub struct Mix {
     pub refuse_status: u16,
     /// The fraction of callers that send a re-INVITE in the middle of the call.
     pub reinvite: f64,
+    /// The fraction of those that put the callee on hold by it.
+    pub holds: f64,
+    /// The fraction of answered calls in which the callee hangs up, perhaps before the caller would.
+    pub callee_ends: f64,
 }
 
 impl Default for Mix {
@@ -96,6 +103,8 @@ impl Default for Mix {
             refuse: 0.0,
             refuse_status: 486,
             reinvite: 0.0,
+            holds: 0.0,
+            callee_ends: 0.0,
         }
     }
 }
@@ -114,24 +123,30 @@ impl Mix {
         CallerPlan {
             hold,
             waits_for_bye: false,
-            allows_bye: self.glare > 0.0,
+            allows_bye: self.glare > 0.0 || self.callee_ends > 0.0,
             cancel_after,
             acks_lost: u32::from(chance(rng, self.lose_ack)),
             reinvite_after: chance(rng, self.reinvite).then_some(hold / 2),
+            holds: self.holds > 0.0 && chance(rng, self.holds),
             ..CallerPlan::default()
         }
     }
 
     /// Draws what the next callee does.
     pub fn callee(&self, rng: &mut Rng) -> CalleePlan {
-        CalleePlan {
+        let plan = CalleePlan {
             ring_after: self.ring,
             answer_after: self.answer,
             refuse: chance(rng, self.refuse).then_some(self.refuse_status),
             // Both ends count from the answer, so both BYEs are on their way at the same time.
             hang_up_after: chance(rng, self.glare).then_some(self.hold),
             answers_late: chance(rng, self.answer_late),
-        }
+        };
+        // Drawn only where it is wanted, so that runs without it stay what they were.
+        let ends = self.callee_ends > 0.0 && chance(rng, self.callee_ends);
+        let spread = u64::try_from(self.hold_spread.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let ends = ends.then(|| self.hold + Duration::from_nanos(rng.below(spread)));
+        CalleePlan { hang_up_after: plan.hang_up_after.or(ends), ..plan }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster::State;
 use machine::Instant;
+use node::NodeHandle;
 
 use super::{Invariant, View};
 
@@ -14,6 +15,8 @@ use super::{Invariant, View};
 pub struct DrainedIsEmpty {
     /// Since when a node has held homes although it is drained and nothing kept it.
     since: BTreeMap<u64, Instant>,
+    /// When all copies were last at the same place of the log.
+    equal: Option<Instant>,
 }
 
 /// The nodes that are drained, hold floating homes, and have somebody to take them.
@@ -44,7 +47,14 @@ impl Invariant for DrainedIsEmpty {
         let joined = |node: &u64| view.up.iter().all(|it| it == node || view.links.are_joined(*node, *it));
         let newest = view.nodes.iter().max_by_key(|node| node.cluster().status().applied)?;
         let all = newest.cluster().status().members.len();
-        let undisturbed = view.nodes.len() == all && view.up.len() == all && view.up.iter().all(joined);
+        let behind = |node: &NodeHandle| node.cluster().status().applied < newest.cluster().status().applied;
+        if !view.nodes.iter().any(behind) {
+            self.equal = Some(view.at);
+        }
+        // Where links are slow some copy always lags, and a home takes its time to move.
+        let quick = self.equal.is_some_and(|equal| view.at.since(equal) < LAG_MAX);
+        let undisturbed =
+            quick && view.nodes.len() == all && view.up.len() == all && view.up.iter().all(joined);
         let laden = if undisturbed { newest.cluster().read(laden) } else { Vec::new() };
         self.are_laden(view.at, &laden)
     }
@@ -52,6 +62,8 @@ impl Invariant for DrainedIsEmpty {
 
 /// Homes go one by one, each after what was proposed there is said; slow disks and links take their time.
 const PATIENCE: Duration = Duration::from_millis(3_500);
+
+const LAG_MAX: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,8 @@ enum Known {
     Rings(usize),
     /// The caller has given up: an answer that crosses it is acknowledged and ended at once.
     GivenUp(usize),
-    Answered,
+    /// After so many.
+    Answered(usize),
     Nothing,
 }
 
@@ -72,11 +73,15 @@ impl Promise {
     const fn stands(self, known: Known) -> bool {
         match (self, known) {
             (Promise::Trying, known) => !matches!(known, Known::Nothing),
-            (Promise::Invite(count), Known::Rings(attempts) | Known::GivenUp(attempts)) => count <= attempts,
-            (Promise::Invite(_), Known::Answered | Known::Nothing) => false,
+            // One that was given up while its node was mute may go out after the answer to another.
+            (
+                Promise::Invite(count),
+                Known::Rings(attempts) | Known::GivenUp(attempts) | Known::Answered(attempts),
+            ) => count <= attempts,
+            (Promise::Invite(_), Known::Nothing) => false,
             (Promise::Answer | Promise::Ack, known) => !matches!(known, Known::Rings(_)),
             (Promise::Refusal, known) => !matches!(known, Known::Rings(_) | Known::GivenUp(_)),
-            (Promise::Bye, known) => !matches!(known, Known::Answered),
+            (Promise::Bye, known) => !matches!(known, Known::Answered(_)),
         }
     }
 }
@@ -87,7 +92,7 @@ fn known(state: &State, number: u32) -> Known {
     match &record.phase {
         Phase::Ringing { cancelled: true, .. } => Known::GivenUp(record.attempts.len()),
         Phase::Ringing { .. } => Known::Rings(record.attempts.len()),
-        Phase::Answered { .. } => Known::Answered,
+        Phase::Answered { .. } => Known::Answered(record.attempts.len()),
     }
 }
 
@@ -186,10 +191,10 @@ mod tests {
 
     #[test]
     fn i9_each_promise_stands_on_what_is_committed_and_on_nothing_less() {
-        let all = [Known::Nothing, Known::Rings(1), Known::GivenUp(1), Known::Answered];
+        let all = [Known::Nothing, Known::Rings(1), Known::GivenUp(1), Known::Answered(1)];
         let stands = |promise: Promise| all.map(|known| promise.stands(known));
         assert_eq!(stands(Promise::Trying), [false, true, true, true]);
-        assert_eq!(stands(Promise::Invite(1)), [false, true, true, false]);
+        assert_eq!(stands(Promise::Invite(1)), [false, true, true, true]);
         assert_eq!(stands(Promise::Invite(2)), [false; 4]);
         assert_eq!(stands(Promise::Answer), [true, false, true, true]);
         assert_eq!(stands(Promise::Ack), [true, false, true, true]);

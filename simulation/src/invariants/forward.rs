@@ -24,17 +24,21 @@ struct Progress {
     answered: bool,
     acked: bool,
     reserved_to: [u32; 2],
+    /// Whether an attempt is in the record twice.
+    repeats: bool,
 }
 
 impl Progress {
     fn of(record: &CallRecord) -> Progress {
         let attempt = record.attempt;
+        let repeats = record.attempts.len() > usize::from(attempt) + 1;
         match &record.phase {
             Phase::Ringing { cancelled, .. } => {
-                Progress { attempt, cancelled: *cancelled, ..Progress::default() }
+                Progress { attempt, cancelled: *cancelled, repeats, ..Progress::default() }
             }
             Phase::Answered { confirm, acked } => Progress {
                 attempt,
+                repeats,
                 cancelled: false,
                 answered: true,
                 acked: *acked,
@@ -57,6 +61,9 @@ impl Progress {
         }
         if self.attempt < before.attempt {
             return Some("an attempt of it is gone");
+        }
+        if self.repeats {
+            return Some("an attempt of it is recorded twice");
         }
         numbers.into_iter().any(|(now, before)| now < before).then_some("CSeqs of it are reserved no more")
     }
@@ -123,6 +130,7 @@ mod tests {
             (answered, Progress { reserved_to: [64, 64], ..answered }),
             (Progress { attempt: 2, ..answered }, answered),
             (Progress { cancelled: true, ..Progress::default() }, Progress::default()),
+            (answered, Progress { repeats: true, ..answered }),
         ] {
             let mut forward = OnlyForward::default();
             assert_eq!(forward.compare(1, 5, ClusterTime(1), one(before)), None);

@@ -3,6 +3,7 @@
 
 mod billing;
 mod cdrs;
+mod claimants;
 mod digests;
 mod drained;
 mod early;
@@ -42,6 +43,7 @@ use crate::world::World;
 
 pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
+pub use claimants::OneClaimant;
 pub use digests::EqualDigests;
 pub use drained::DrainedIsEmpty;
 pub use early::NothingEarly;
@@ -254,6 +256,7 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(CountedOnce::default()),
         Box::new(NoFalseRefusal::new(effects.clone())),
         Box::new(OneSpeaker::new(homes.clone())),
+        Box::new(OneClaimant),
         Box::new(MuteMinority::new(homes, detect / 2, effects.clone())),
         Box::new(NothingEarly::new(effects.clone())),
         Box::new(Sequence::new(effects.clone())),

@@ -135,8 +135,13 @@ fn is_innocent_without(ran: &Ran) -> Result<bool, ExitCode> {
 /// The invariant of the first violation.
 fn clause(ran: &Ran) -> String {
     let first = ran.said.lines().find_map(|line| line.strip_prefix("VIOLATION "));
-    let clause = first.and_then(|words| words.split(": ").nth(1));
-    clause.unwrap_or(ENDS).to_owned()
+    let mut words = first.unwrap_or_default().split(": ").skip(1);
+    match words.next() {
+        // A clause with a colon of its own.
+        Some("liveness") => format!("liveness: {}", words.next().unwrap_or_default()),
+        Some(clause) => clause.to_owned(),
+        None => ENDS.to_owned(),
+    }
 }
 
 const ENDS: &str = "a run comes to its end";
