@@ -80,6 +80,20 @@ impl Letter<'_> {
     }
 }
 
+/// The length of the first message in what a stream brings, if it is whole: its Content-Length says where it ends
+/// (RFC 3261 §18.3). What comes before a message, or is none, is a piece of its own.
+pub fn first_letter(bytes: &[u8]) -> Option<usize> {
+    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if blank > 0 {
+        return Some(blank);
+    }
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(bytes.get(..head)?).ok()?;
+    let length = text.split("\r\n").find_map(|line| line.strip_prefix("Content-Length:"));
+    let body: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
+    (bytes.len() >= head + body).then_some(head + body)
+}
+
 fn parameter<'a>(value: &'a str, name: &str) -> &'a str {
     let Some((_, rest)) = value.split_once(name) else { return "" };
     rest.split([';', ',', '>', ' ']).next().unwrap_or_default()
@@ -101,5 +115,14 @@ mod tests {
         assert_eq!(letter.number, Some(42));
         assert_eq!(Letter::read(b"\x80\0\x12\x34"), None);
         assert_eq!(number_in(b"nothing +3130 here"), None);
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_messages() {
+        let bytes = b"BYE sip:a SIP/2.0\r\nContent-Length: 3\r\n\r\nabcACK";
+        assert_eq!(first_letter(bytes), Some(bytes.len() - 3));
+        assert_eq!(first_letter(&bytes[..bytes.len() - 4]), None, "a byte of the body is missing");
+        assert_eq!(first_letter(b"\r\n\r\nBYE"), Some(4), "a keep-alive (RFC 5626 section 4.4.1)");
+        assert_eq!(first_letter(b"BYE sip:a"), None);
     }
 }

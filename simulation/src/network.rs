@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::fault::Effects;
 use crate::guards::Guards;
 use crate::life::Life;
+use crate::streams::{Backlog, Line, Lines, MemoryListener};
 use crate::time::VirtualClock;
 use crate::trace::Trace;
 use crate::weather::{Front, Weather};
@@ -34,17 +35,30 @@ pub struct Latency {
 pub struct Wire {
     state: Mutex<State>,
     changed: Notify,
-    clock: Arc<VirtualClock>,
+    pub(crate) clock: Arc<VirtualClock>,
     trace: Arc<Trace>,
     latency: Latency,
     tap: Mutex<Option<Tap>>,
     weather: Mutex<Weather>,
-    effects: Arc<Effects>,
-    guards: Arc<Guards>,
+    pub(crate) effects: Arc<Effects>,
+    pub(crate) lines: Mutex<Lines>,
+    pub(crate) guards: Arc<Guards>,
 }
 
-/// Sees each datagram as it leaves: when, whose it is, from where to where, what it says.
-pub type Tap = Arc<dyn Fn(Instant, &Life, SocketAddr, SocketAddr, &[u8]) + Send + Sync>;
+/// Sees each datagram, and each message on a stream, as it leaves: when, whose it is, from where to where, on which
+/// connection, what it says.
+pub type Tap = Arc<dyn Fn(Instant, &Life, Way, &[u8]) + Send + Sync>;
+
+/// Which way something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// From where.
+    pub from: SocketAddr,
+    /// To where.
+    pub to: SocketAddr,
+    /// On which connection, if on one.
+    pub line: Option<u64>,
+}
 
 #[derive(Default)]
 struct State {
@@ -121,12 +135,6 @@ struct Inbox {
     waker: Option<Waker>,
 }
 
-#[derive(Default)]
-struct Backlog {
-    streams: VecDeque<MemoryStream>,
-    waker: Option<Waker>,
-}
-
 /// Something on its way.
 struct Flight {
     at: Instant,
@@ -135,10 +143,10 @@ struct Flight {
     cargo: Cargo,
 }
 
-enum Cargo {
+pub(crate) enum Cargo {
     Datagram { from: SocketAddr, to: SocketAddr, bytes: Bytes },
-    Piece { pipe: Arc<Mutex<Pipe>>, bytes: Bytes },
-    End { pipe: Arc<Mutex<Pipe>> },
+    Piece { line: Arc<Mutex<Line>>, side: usize, bytes: Bytes },
+    End { line: Arc<Mutex<Line>>, side: usize },
     Turn(Turn),
 }
 
@@ -171,21 +179,11 @@ impl Flight {
     }
 }
 
-/// One direction of a stream.
-#[derive(Default)]
-struct Pipe {
-    bytes: VecDeque<u8>,
-    ended: bool,
-    waker: Option<Waker>,
-    /// When the last piece arrives: a stream keeps its order.
-    last: Instant,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
-fn wake(waker: &mut Option<Waker>) {
+pub(crate) fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }
@@ -201,18 +199,9 @@ impl Wire {
     ) -> Arc<Wire> {
         let weather = Mutex::new(Weather::new(rng.fork()));
         let state = State { rng: Some(rng), ports: 50_000, ..State::default() };
-        let (changed, tap) = (Notify::new(), Mutex::new(None));
-        Arc::new(Wire {
-            state: Mutex::new(state),
-            changed,
-            clock,
-            trace,
-            latency,
-            tap,
-            weather,
-            effects,
-            guards,
-        })
+        let (changed, tap, lines) = (Notify::new(), Mutex::new(None), Mutex::default());
+        let state = Mutex::new(state);
+        Arc::new(Wire { state, changed, clock, trace, latency, tap, weather, effects, lines, guards })
     }
 
     /// Delivers what is due, for as long as the world lasts.
@@ -258,15 +247,13 @@ impl Wire {
                         None => {}
                     }
                 }
-                Cargo::Piece { pipe, bytes } => {
-                    let mut pipe = lock(&pipe);
-                    pipe.bytes.extend(bytes);
-                    wake(&mut pipe.waker);
+                Cargo::Piece { line, side, bytes } => {
+                    drop(state);
+                    self.piece(&line, side, &bytes);
                 }
-                Cargo::End { pipe } => {
-                    let mut pipe = lock(&pipe);
-                    pipe.ended = true;
-                    wake(&mut pipe.waker);
+                Cargo::End { line, side } => {
+                    drop(state);
+                    self.piece_end(&line, side);
                 }
                 Cargo::Turn(turn) => {
                     drop(state);
@@ -285,7 +272,8 @@ impl Wire {
         (self.clock.now() + self.latency.min + Duration::from_nanos(extra), tie)
     }
 
-    fn launch(&self, at_least: Instant, cargo: Cargo) -> Instant {
+    /// Sends something on its way, to arrive no sooner than this; gives when it does.
+    pub(crate) fn launch(&self, at_least: Instant, cargo: Cargo) -> Instant {
         let mut state = lock(&self.state);
         let (at, tie) = self.delay(&mut state);
         let at = at.max(at_least);
@@ -333,7 +321,7 @@ impl Wire {
         self.trace.datagram(now, ("put", life.node()), from, to, &bytes);
         let tap = lock(&self.tap).clone();
         if let Some(tap) = tap {
-            tap(now, life, from, to, &bytes);
+            tap(now, life, Way { from, to, line: None }, &bytes);
         }
         let mut weather = lock(&self.weather);
         if weather.is_fair() {
@@ -356,6 +344,31 @@ impl Wire {
                 self.push(state, at + late, tie, cargo);
             }
         }
+    }
+
+    /// A message leaves on a stream.
+    pub(crate) fn says(&self, life: &Life, way: Way, bytes: &[u8]) {
+        let now = self.clock.now();
+        self.trace.datagram(now, ("put", life.node()), way.from, way.to, bytes);
+        let tap = lock(&self.tap).clone();
+        if let Some(tap) = tap {
+            tap(now, life, way, bytes);
+        }
+    }
+
+    /// When something that leaves now arrives.
+    pub(crate) fn arrival(&self) -> Instant {
+        self.delay(&mut lock(&self.state)).0
+    }
+
+    /// Who takes connections at an address.
+    pub(crate) fn listener(&self, at: SocketAddr) -> Option<Arc<Mutex<Backlog>>> {
+        heard(&lock(&self.state).listeners, at, &self.guards).map(|(_, backlog)| backlog)
+    }
+
+    /// Nobody takes connections there under this number any more.
+    pub(crate) fn unlisten(&self, at: SocketAddr, number: u64) {
+        let_go(&mut lock(&self.state).listeners, at, |place| place.number == number);
     }
 
     /// A front comes under this number, or with `None` goes.
@@ -428,26 +441,14 @@ impl Network for MemoryNetwork {
         let number = state.bound;
         let place = Place { life: self.life.clone(), number, receiver: backlog.clone() };
         take(&mut state.listeners, at, place)?;
-        Ok(Box::new(MemoryListener { at, number, backlog, wire: self.wire.clone() }))
+        let (wire, life) = (self.wire.clone(), self.life.clone());
+        Ok(Box::new(MemoryListener { at, number, backlog, wire, life }))
     }
 
     fn dial(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        let wire = self.wire.clone();
-        let from = wire.free_port(from);
-        Box::pin(async move {
-            let (at, _) = wire.delay(&mut lock(&wire.state));
-            wire.clock.sleep_until(at).await;
-            let Some((_, backlog)) = heard(&lock(&wire.state).listeners, to, &wire.guards) else {
-                return Err(io::ErrorKind::ConnectionRefused.into());
-            };
-            let (there, back) = (Arc::default(), Arc::default());
-            let near = MemoryStream::new(from, to, &back, &there, &wire);
-            let far = MemoryStream::new(to, from, &there, &back, &wire);
-            let mut backlog = lock(&backlog);
-            backlog.streams.push_back(far);
-            wake(&mut backlog.waker);
-            Ok(Box::new(near) as Box<dyn Stream>)
-        })
+        // Any port: who listens at one and dials does so from another.
+        let from = self.wire.free_port(SocketAddr::new(from.ip(), 0));
+        self.wire.clone().dial_stream(self.life.clone(), from, to)
     }
 }
 
@@ -487,102 +488,5 @@ impl Datagrams for MemorySocket {
             self.wire.send(&self.life, self.at, datagram.to, datagram.bytes.clone());
         }
         datagrams.len()
-    }
-}
-
-struct MemoryListener {
-    at: SocketAddr,
-    number: u64,
-    backlog: Arc<Mutex<Backlog>>,
-    wire: Arc<Wire>,
-}
-
-impl Drop for MemoryListener {
-    fn drop(&mut self) {
-        let_go(&mut lock(&self.wire.state).listeners, self.at, |place| place.number == self.number);
-    }
-}
-
-impl Listener for MemoryListener {
-    fn local(&self) -> SocketAddr {
-        self.at
-    }
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Stream>>> {
-        let mut backlog = lock(&self.backlog);
-        match backlog.streams.pop_front() {
-            Some(stream) => Poll::Ready(Ok(Box::new(stream))),
-            None => {
-                backlog.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-struct MemoryStream {
-    local: SocketAddr,
-    remote: SocketAddr,
-    incoming: Arc<Mutex<Pipe>>,
-    outgoing: Arc<Mutex<Pipe>>,
-    wire: Arc<Wire>,
-}
-
-impl MemoryStream {
-    fn new(
-        local: SocketAddr,
-        remote: SocketAddr,
-        incoming: &Arc<Mutex<Pipe>>,
-        outgoing: &Arc<Mutex<Pipe>>,
-        wire: &Arc<Wire>,
-    ) -> MemoryStream {
-        MemoryStream {
-            local,
-            remote,
-            incoming: incoming.clone(),
-            outgoing: outgoing.clone(),
-            wire: wire.clone(),
-        }
-    }
-
-    fn launch(&self, cargo: Cargo) {
-        let last = lock(&self.outgoing).last;
-        let at = self.wire.launch(last + Duration::from_nanos(1), cargo);
-        lock(&self.outgoing).last = at;
-    }
-}
-
-impl Drop for MemoryStream {
-    fn drop(&mut self) {
-        self.launch(Cargo::End { pipe: self.outgoing.clone() });
-    }
-}
-
-impl Stream for MemoryStream {
-    fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    fn remote(&self) -> SocketAddr {
-        self.remote
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>> {
-        let mut pipe = lock(&self.incoming);
-        if pipe.bytes.is_empty() && !pipe.ended {
-            pipe.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = pipe.bytes.len().min(max);
-        into.extend(pipe.bytes.drain(..count));
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write(&mut self, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.trace.message(self.wire.clock.now(), "tcp", self.local, self.remote, bytes);
-        let bytes = Bytes::copy_from_slice(bytes);
-        let count = bytes.len();
-        self.launch(Cargo::Piece { pipe: self.outgoing.clone(), bytes });
-        Poll::Ready(Ok(count))
     }
 }

@@ -137,6 +137,8 @@ impl Society {
 pub struct Peer {
     /// Where it is.
     pub at: SocketAddr,
+    /// What it speaks SIP over.
+    pub transport: Transport,
     /// How it behaves.
     pub mix: Mix,
     /// Its chance.
@@ -147,10 +149,11 @@ pub struct Peer {
 
 /// Lives the life of a peer, until it is asked to leave.
 pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
-    let Peer { at: address, mix, rng, calls } = peer;
-    let mut local = Local::new(Transport::Udp, address, 1, true);
+    let Peer { at: address, transport, mix, rng, calls } = peer;
+    let mut local = Local::new(transport, address, 1, true);
+    let over = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
     // Callers stand behind two proxies, which share their address: the order of a route set shows only so.
-    local.record_routes = [2, 1].map(|hop| format!("<sip:{address};lr;hop={hop}>")).into();
+    local.record_routes = [2, 1].map(|hop| format!("<sip:{address}{over};lr;hop={hop}>")).into();
     let (mut mouths, ports) = society.air.clone().map(|air| Mouths::new(air, address.ip())).unzip();
     let ports: Box<dyn MediaPorts> = match ports {
         Some(ports) => Box::new(ports),
@@ -158,7 +161,7 @@ pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
     };
     let agent = Agent::new(local, mix, rng, ports);
     let mut endpoints =
-        [Endpoint::open(world, Transport::Udp, address, agent).expect("peers have addresses of their own")];
+        [Endpoint::open(world, transport, address, agent).expect("peers have addresses of their own")];
     let mut numbers = Vec::new();
     let mut todo = calls.into_iter().peekable();
     let mut granted = Wish::Nothing;
@@ -180,7 +183,7 @@ pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
             mouths.speak(now);
         }
         while let Some(call) = todo.next_if(|call| call.at <= now) {
-            let made = endpoint.agent().place(now, call.at, destination(&call));
+            let made = endpoint.agent().place(now, call.at, destination(&call, transport));
             let caller = End { peer: address, call: made, began: now, answered: None, ended: None };
             let story = Story { caller: Some(caller), callees: Vec::new() };
             society.stories.borrow_mut().calls.insert(call.number, story);
@@ -250,13 +253,13 @@ fn grant(wish: Wish, agent: &mut Agent, society: &Society, (me, placed): (Socket
     }
 }
 
-fn destination(call: &Placed) -> Destination {
+fn destination(call: &Placed, transport: Transport) -> Destination {
     let (to, number) = (sip_of(call.to), call.number);
-    Destination {
-        flow: Flow::Datagram(to),
-        uri: format!("sip:{PREFIX}{number:07}@{to}"),
-        user: "+31201234567".into(),
-    }
+    let (flow, over) = match transport {
+        Transport::Udp => (Flow::Datagram(to), ""),
+        Transport::Tcp => (Flow::Dialled(to), ";transport=tcp"),
+    };
+    Destination { flow, uri: format!("sip:{PREFIX}{number:07}@{to}{over}"), user: "+31201234567".into() }
 }
 
 /// How long a peer goes without looking at what is asked of it.

@@ -238,8 +238,9 @@ impl Plan {
         let carrier = |place: usize| {
             let mut carrier = Gateway::new(Name::new(&format!("carrier{place}")).expect("a name"));
             let host = if self.named { names::name_of(place) } else { callee(place).to_string() };
+            let over = if self.variety.is_callee_over_tcp(place) { ";transport=tcp" } else { "" };
             carrier.settings.media = self.variety.gateway_media();
-            carrier.targets = vec![SipTarget::parse(&format!("sip:{host}")).expect("a target")];
+            carrier.targets = vec![SipTarget::parse(&format!("sip:{host}{over}")).expect("a target")];
             Resource::Gateway(Box::new(carrier))
         };
         let carriers = (0..self.callees.len()).map(carrier);
@@ -320,6 +321,11 @@ pub fn callee(place: usize) -> SocketAddr {
 /// Where a name may lead and nobody is.
 pub fn nobody() -> SocketAddr {
     SocketAddr::new(host(3, 1), 5060)
+}
+
+/// Whether an address is a caller's or a callee's.
+pub fn is_peer(ip: IpAddr) -> bool {
+    is_caller(ip) || is_callee(ip)
 }
 
 /// Whether an address is a caller's.

@@ -103,11 +103,15 @@ fn hear_panics() -> Arc<Mutex<Vec<String>>> {
 pub(crate) fn config(plan: &Plan, id: u64) -> NodeConfig {
     let links = |id: u64| std::net::SocketAddr::new(plan::node(id), 7000);
     let peers = (1..=plan.nodes).map(|node| env::Peer { node, at: links(node) }).collect();
-    let listen = vec![(trunk::Transport::Udp, plan::sip_of(plan::node(id)))];
+    let over: &[trunk::Transport] = match plan.variety.tcp {
+        0 => &[trunk::Transport::Udp],
+        _ => &[trunk::Transport::Udp, trunk::Transport::Tcp],
+    };
+    let listen = over.iter().map(|over| (*over, plan::sip_of(plan::node(id)))).collect();
     let home = |place: u8| FloatingHome {
         name: Name::new(&format!("h{place}")).expect("a letter and a digit"),
         address: plan::home(place),
-        sip: vec![(trunk::Transport::Udp, 5060)],
+        sip: over.iter().map(|over| (*over, 5060)).collect(),
         media_ports: PortRange { first: 20_000, last: 20_999 },
         nodes: Vec::new(),
         region: None,
@@ -125,8 +129,8 @@ pub(crate) fn config(plan: &Plan, id: u64) -> NodeConfig {
 fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
     let oracle = Arc::new(Oracle::new(all(plan, DETECT, world), world.trace.clone()));
     let (watch, ways) = (oracle.clone(), Mutex::new(Ways::new(world.effects.clone())));
-    world.wire.watch(Arc::new(move |at, life, from, to, bytes| {
-        watch.sent(at, life, from, to, bytes);
+    world.wire.watch(Arc::new(move |at, life, way, bytes| {
+        watch.sent(at, life, way, bytes);
         if let Some(letter) = Letter::read(bytes) {
             ways.lock().unwrap_or_else(PoisonError::into_inner).sees(&letter, life.node() == 0);
         }
@@ -138,11 +142,17 @@ fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {
     let mut rng = || world.rng();
     let callers = plan.callers.iter().enumerate().map(|(place, mix)| {
         let calls = plan.calls.iter().filter(|call| call.caller == place).copied().collect();
-        (plan::caller(place), mix, calls)
+        (plan::caller(place), plan.variety.is_caller_over_tcp(place), mix, calls)
     });
-    let callees = plan.callees.iter().enumerate().map(|(place, mix)| (plan::callee(place), mix, Vec::new()));
-    let peers = callers.chain(callees);
-    peers.map(|(at, mix, calls)| Peer { at, mix: mix.clone(), rng: rng(), calls }).collect()
+    let callees =
+        plan.callees.iter().enumerate().map(|(place, mix)| {
+            (plan::callee(place), plan.variety.is_callee_over_tcp(place), mix, Vec::new())
+        });
+    let peers = callers.chain(callees).map(|(at, tcp, mix, calls)| {
+        let transport = if tcp { peer::Transport::Tcp } else { peer::Transport::Udp };
+        Peer { at, transport, mix: mix.clone(), rng: rng(), calls }
+    });
+    peers.collect()
 }
 
 async fn play(plan: &Plan, lines: bool) -> Run {

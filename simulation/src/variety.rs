@@ -35,6 +35,8 @@ pub struct Variety {
     pub callees_end: bool,
     /// Callers put callees on hold.
     pub holds: bool,
+    /// Who speaks SIP over TCP: a bit for each caller, and from the fifth on for each callee.
+    pub tcp: u8,
 }
 
 impl Variety {
@@ -52,7 +54,8 @@ impl Variety {
         let callees_end = rng.below(3) == 0;
         // Who is on hold hears nothing: that is no fault of the media's.
         let holds = rng.below(2) == 0 && !media;
-        Variety { homes, trunk_forbids, gateways_forbid, media, callees_end, holds }
+        let tcp = if rng.below(4) == 0 { rng.below(256) as u8 } else { 0 };
+        Variety { homes, trunk_forbids, gateways_forbid, media, callees_end, holds, tcp }
     }
 
     /// The plainest sort.
@@ -64,6 +67,7 @@ impl Variety {
             media: false,
             callees_end: false,
             holds: false,
+            tcp: 0,
         }
     }
 
@@ -83,6 +87,16 @@ impl Variety {
             Homes::Fixed => true,
         };
         if own { plan::node(1 + rng.below(nodes)) } else { plan::home(home) }
+    }
+
+    /// Whether a caller speaks SIP over TCP.
+    pub const fn is_caller_over_tcp(&self, place: usize) -> bool {
+        place < 4 && self.tcp >> place & 1 == 1
+    }
+
+    /// Whether a callee does.
+    pub const fn is_callee_over_tcp(&self, place: usize) -> bool {
+        place < 4 && self.tcp >> (4 + place) & 1 == 1
     }
 
     /// The media settings of the trunk.
@@ -108,6 +122,9 @@ impl fmt::Display for Variety {
             if forbids {
                 write!(f, ", {who} forbid re-INVITEs")?;
             }
+        }
+        if self.tcp != 0 {
+            write!(f, ", TCP {:08b}", self.tcp)?;
         }
         f.write_str(if self.media { ", who talks speaks" } else { "" })?;
         f.write_str(if self.callees_end { ", callees hang up" } else { "" })?;

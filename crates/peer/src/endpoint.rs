@@ -12,7 +12,7 @@ use machine::Instant;
 
 use crate::agent::Agent;
 use crate::framer::first_message;
-use crate::local::{Flow, Output, Transport};
+use crate::local::{Flow, Output, Transport, address_of};
 
 /// The world that peers live in.
 #[derive(Clone)]
@@ -121,11 +121,12 @@ impl Endpoint {
                 }
             }
             (Flow::Accepted(_), _) => {
-                // A stream that is gone takes its messages with it; timers tell the call.
-                if let Some(connection) =
-                    self.connections.iter_mut().find(|connection| connection.flow == flow)
-                {
-                    connection.unsent.extend_from_slice(&bytes);
+                let found = self.connections.iter_mut().find(|connection| connection.flow == flow);
+                match (found, next_hop(&bytes)) {
+                    (Some(connection), _) => connection.unsent.extend_from_slice(&bytes),
+                    (None, Some(to)) => self.send(Flow::Dialled(to), bytes),
+                    // Timers tell the call.
+                    (None, None) => {}
                 }
             }
         }
@@ -158,6 +159,19 @@ impl Endpoint {
         self.connections.retain(|connection| !matches!(connection.state, Wire::Closed));
         if busy { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
+}
+
+/// Where a message goes whose stream is gone: a request to its Request-URI (RFC 3261 §18.1.1), a response to the
+/// sent-by of its Via (§18.2.2).
+fn next_hop(bytes: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.split("\r\n");
+    let first = lines.next()?;
+    if !first.starts_with("SIP/2.0 ") {
+        return address_of(first.split(' ').nth(1)?);
+    }
+    let via = lines.find_map(|line| line.strip_prefix("Via: "))?;
+    via.split(' ').nth(1)?.split(';').next()?.parse().ok()
 }
 
 impl Connection {
@@ -258,3 +272,17 @@ pub async fn drive(
 
 /// How much of a stream is read before it is parsed.
 const READ_AHEAD: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_whose_stream_is_gone_finds_its_way() {
+        let bye = b"BYE sip:192.0.2.7:5070;transport=tcp SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1:5060\r\n\r\n";
+        assert_eq!(next_hop(bye), "192.0.2.7:5070".parse().ok());
+        let ok = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKa\r\n\r\n";
+        assert_eq!(next_hop(ok), "192.0.2.1:5060".parse().ok());
+        assert_eq!(next_hop(b"SIP/2.0 200 OK\r\n\r\n"), None);
+    }
+}

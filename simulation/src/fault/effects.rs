@@ -18,6 +18,8 @@ struct Done {
     counts: BTreeMap<Kind, u64>,
     /// Calls of which a datagram was harmed, and whether its bytes were changed.
     harmed: BTreeMap<u32, bool>,
+    /// Connections that are over.
+    broken: BTreeSet<u64>,
     /// Calls that a limit has refused.
     limited: BTreeSet<u32>,
     /// When no node could hear a majority: from, until.
@@ -64,6 +66,21 @@ impl Effects {
         if let Some(number) = number_in(bytes) {
             self.lock().harmed.entry(number).or_default();
         }
+    }
+
+    /// A message of a call was lost with its connection, or what it asked on it stays without an answer.
+    pub fn lose(&self, number: u32) {
+        self.lock().harmed.entry(number).or_default();
+    }
+
+    /// A connection is over for both its ends.
+    pub fn broke(&self, line: u64) {
+        self.lock().broken.insert(line);
+    }
+
+    /// Whether a connection is over for both its ends.
+    pub fn is_broken(&self, line: u64) -> bool {
+        self.lock().broken.contains(&line)
     }
 
     /// Whether the network has harmed a call.

@@ -30,6 +30,10 @@ pub enum Kind {
     Mtu,
     /// A caller or callee neither hears nor is heard.
     PeerCut,
+    /// Connections of a peer are reset.
+    TcpReset,
+    /// Connections of a peer carry nothing any more, and the node is not told.
+    TcpHalfOpen,
     /// A node and the others don't hear each other.
     Isolation,
     /// Nothing passes from one node to another.
@@ -120,12 +124,12 @@ use Kind::{
     FsyncError, Glare, GuardDead, GuardMute, Isolation, LateAnswer, LeaderDeposed, LimitLowered, LongPause,
     Loss, LostAck, MemberAdded, MemberRemoved, Mtu, OldProgram, OneWay, Overload, PeerCut, PowerCut,
     ReadError, Reapplication, Refusal, Reinvite, Reordering, Restart, RollingUpgrade, ShortPause, SlowDisk,
-    SlowLink, TornWrite,
+    SlowLink, TcpHalfOpen, TcpReset, TornWrite,
 };
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 48] = [
+    pub const ALL: [Kind; 50] = [
         Loss,
         Duplication,
         Reordering,
@@ -133,6 +137,8 @@ impl Kind {
         Corruption,
         Mtu,
         PeerCut,
+        TcpReset,
+        TcpHalfOpen,
         Isolation,
         OneWay,
         Flapping,
@@ -186,6 +192,8 @@ impl Kind {
             Corruption => ("corruption", "1-10 % of SIP datagrams have a byte changed"),
             Mtu => ("mtu", "SIP datagrams beyond 500-900 bytes are lost"),
             PeerCut => ("peer-cut", "a caller or callee is cut off for 0.1-8 s"),
+            TcpReset => ("tcp-reset", "connections of a peer, or of all, are reset, now and then"),
+            TcpHalfOpen => ("tcp-half-open", "a peer loses its connections, and nodes are not told for 20 s"),
             Isolation => ("isolation", "a node and the others do not hear each other for 0.1-10 s"),
             OneWay => ("one-way", "one node does not hear another for 0.1-10 s"),
             Flapping => ("flapping", "a link between nodes breaks and heals every 20-400 ms"),

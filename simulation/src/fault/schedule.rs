@@ -15,6 +15,7 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
         let kind = kind(rng);
         trouble(rng, plan, kind, &mut faults);
     }
+    faults.extend(of_streams(plan));
     faults.sort_by_key(|fault| (fault.from, fault.kind));
     faults
 }
@@ -33,7 +34,7 @@ pub fn draw_only(rng: &mut Rng, plan: &Plan, kind: Kind) -> Vec<Fault> {
 
 /// A kind, those that do one thing at a time more often than those that meet every datagram.
 fn kind(rng: &mut Rng) -> Kind {
-    let kinds = || Kind::ALL.into_iter().filter(|kind| !kind.is_way() && *kind != Kind::TornWrite);
+    let kinds = || Kind::ALL.into_iter().filter(|kind| is_drawn(*kind));
     let all: u64 = kinds().map(weight).sum();
     let mut drawn = rng.below(all);
     let mut found = kinds().skip_while(|kind| {
@@ -42,6 +43,11 @@ fn kind(rng: &mut Rng) -> Kind {
         over
     });
     found.next().unwrap_or(Kind::Loss)
+}
+
+/// Those of connections are drawn where there are any; a torn write is what a crash may leave.
+fn is_drawn(kind: Kind) -> bool {
+    !kind.is_way() && !matches!(kind, Kind::TornWrite | Kind::TcpReset | Kind::TcpHalfOpen)
 }
 
 const fn weight(kind: Kind) -> u64 {
@@ -89,6 +95,21 @@ fn trouble(rng: &mut Rng, plan: &Plan, kind: Kind, faults: &mut Vec<Fault>) {
         let from = FIRST + Duration::from_millis(share * turn + rng.below(share));
         faults.push(fault(rng, plan, kind, from));
     }
+}
+
+/// What goes wrong with connections, where there are any: of a chance of its own.
+fn of_streams(plan: &Plan) -> Vec<Fault> {
+    let mut rng = Rng::from_u64(plan.seed ^ STREAMS);
+    let count = if plan.variety.tcp == 0 { 0 } else { rng.below(4) };
+    let peers = (plan.callers.len() + plan.callees.len()) as u64;
+    let faults = (0..count).map(|_| {
+        let kind = if rng.below(2) == 0 { Kind::TcpReset } else { Kind::TcpHalfOpen };
+        let from = FIRST + Duration::from_millis(rng.below(CALM.since(FIRST).as_millis() as u64 - 1_000));
+        let until = (from + Duration::from_millis(rng.below(6_000))).min(CALM);
+        let who = if rng.below(3) == 0 { Who::All } else { Who::Peer(rng.below(peers) as usize) };
+        Fault { kind, from, until, who, amount: 300 + rng.below(3_000) as i64 }
+    });
+    faults.collect()
 }
 
 fn fault(rng: &mut Rng, plan: &Plan, kind: Kind, from: Instant) -> Fault {
@@ -174,6 +195,7 @@ fn amount(kind: Kind, rng: &mut Rng, plan: &Plan) -> i64 {
         }
         Kind::Mtu => within(500, 900),
         Kind::Flapping => within(20, 400),
+        Kind::TcpReset | Kind::TcpHalfOpen => within(300, 3_300),
         Kind::SlowLink => within(20_000, 1_000_000),
         Kind::ClockJump => within(0, 7_200_000) - 3_600_000,
         Kind::ClockDrift => within(0, 20_000) - 10_000,
@@ -184,6 +206,8 @@ fn amount(kind: Kind, rng: &mut Rng, plan: &Plan) -> i64 {
     }
 }
 
+/// Keeps what is drawn for connections apart.
+const STREAMS: u64 = 0x57EA_0157_EA01_57EA;
 /// How many troubles a run has, at most.
 const TROUBLES_MAX: u64 = 10;
 
@@ -199,8 +223,8 @@ mod tests {
         let mut drawn: BTreeMap<Kind, u64> = BTreeMap::new();
         (0..10_000).for_each(|_| *drawn.entry(kind(&mut rng)).or_default() += 1);
         for kind in Kind::ALL {
-            let is_drawn = drawn.get(&kind).is_some_and(|times| *times > 50);
-            assert_eq!(is_drawn, !kind.is_way() && kind != Kind::TornWrite, "{kind}");
+            let found = drawn.get(&kind).is_some_and(|times| *times > 50);
+            assert_eq!(found, is_drawn(kind), "{kind}");
         }
     }
 }

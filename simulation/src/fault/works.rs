@@ -92,6 +92,7 @@ fn agenda(faults: &[Fault]) -> Vec<(Instant, usize, Due)> {
         let every = match fault.kind {
             Kind::Flapping => Duration::from_millis(fault.amount.unsigned_abs()),
             Kind::Reapplication => Duration::from_secs(1),
+            Kind::TcpReset => Duration::from_millis(fault.amount.unsigned_abs()),
             _ => continue,
         };
         let steps = (1..).map(|n: u32| (n, fault.from + every * n)).take_while(|(_, at)| *at < fault.until);
@@ -251,6 +252,7 @@ impl<'a> Site<'a> {
         let victims = self.victims(fault);
         let victim = victims.first().copied();
         match fault.kind {
+            Kind::TcpReset | Kind::TcpHalfOpen => self.spoil_streams(fault),
             Kind::Crash => self.met_all(place, fault.kind, victims),
             Kind::CrashAtSync => self.armed.extend(victims.iter().map(|node| (place, *node))),
             Kind::CrashOfTwo => {
@@ -356,6 +358,7 @@ impl<'a> Site<'a> {
 
     fn step(&mut self, place: usize, fault: &Fault, step: u64) {
         match (fault.kind, self.met.get(&place).map(Vec::as_slice)) {
+            (Kind::TcpReset, _) => self.spoil_streams(fault),
             (Kind::Reapplication, _) => {
                 self.put(None);
                 self.world.effects.count(fault.kind);
@@ -403,6 +406,18 @@ impl<'a> Site<'a> {
             }
             _ => {}
         }
+    }
+
+    fn spoil_streams(&mut self, fault: &Fault) {
+        let peer = match fault.who {
+            Who::Peer(peer) => Some(self.peer(peer)),
+            _ => None,
+        };
+        let spoilt = self.world.wire.spoil_streams(fault.kind, peer);
+        // What is half open counts where bytes go nowhere.
+        (0..spoilt)
+            .filter(|_| fault.kind == Kind::TcpReset)
+            .for_each(|_| self.world.effects.count(fault.kind));
     }
 
     fn met_all(&mut self, place: usize, kind: Kind, nodes: Vec<u64>) {

@@ -8,6 +8,7 @@ mod digests;
 mod drained;
 mod early;
 mod finals;
+mod flows;
 mod forward;
 mod interfaces;
 mod leaders;
@@ -37,6 +38,7 @@ use node::NodeHandle;
 use crate::frames::Links;
 use crate::letter::Letter;
 use crate::life::Life;
+use crate::network::Way;
 use crate::plan::{self, Plan};
 use crate::trace::Trace;
 use crate::world::World;
@@ -48,6 +50,7 @@ pub use digests::EqualDigests;
 pub use drained::DrainedIsEmpty;
 pub use early::NothingEarly;
 pub use finals::OneFinal;
+pub use flows::NewFlow;
 pub use forward::OnlyForward;
 pub use interfaces::OneInterface;
 pub use leaders::OneLeader;
@@ -75,6 +78,8 @@ pub struct Sent<'a> {
     pub from: SocketAddr,
     /// To where.
     pub to: SocketAddr,
+    /// On which connection, if on one.
+    pub line: Option<u64>,
     /// What it says.
     pub bytes: &'a [u8],
     /// The same, if it is SIP.
@@ -202,11 +207,12 @@ impl Oracle {
     }
 
     /// A datagram leaves.
-    pub fn sent(&self, at: Instant, life: &Life, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+    pub fn sent(&self, at: Instant, life: &Life, way: Way, bytes: &[u8]) {
         let mut watch = self.lock();
         let nodes = std::mem::take(&mut watch.nodes);
         let letter = Letter::read(bytes);
-        let sent = Sent { at, life, from, to, bytes, letter, nodes: &nodes };
+        let Way { from, to, line } = way;
+        let sent = Sent { at, life, from, to, line, bytes, letter, nodes: &nodes };
         watch.ask(at, |it| it.sent(&sent));
         watch.nodes = nodes;
     }
@@ -264,6 +270,7 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(OneOffer::new(effects.clone())),
         Box::new(OneCdrPerCall::default()),
         Box::new(NoNegativeBill),
+        Box::new(NewFlow::new(effects.clone())),
         Box::new(CdrsWritten),
         Box::new(Rehomed::new(plan, effects.clone())),
         Box::new(EqualDigests::default()),

@@ -15,7 +15,7 @@ use peer::{Outcome, Violation};
 use super::Oracle;
 use crate::fault::{Adoption, Effects, Fault, Kind};
 use crate::peers::{End, Stories, Story};
-use crate::plan::{Plan, is_caller, node_at};
+use crate::plan::{self, Plan, is_caller, node_at};
 
 /// Judges all calls, when all should be over.
 pub fn judge(oracle: &Oracle, at: Instant, stories: &Stories, effects: &Effects, plan: &Plan) {
@@ -80,10 +80,13 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             Outcome::Completed | Outcome::Cancelled | Outcome::Declined => true,
             // What limits say is another invariant's matter.
             Outcome::Refused(_) => {
-                is_caller && (declined || judged.limited || stranded || is_excused(end, *at, judged))
+                let mute = story.callees.is_empty() && judged.effects.any_took_none(end.began, *at);
+                // A node without a lease reaches no callee, and nobody need hold it dead meanwhile.
+                is_caller && (declined || judged.limited || stranded || mute || is_excused(end, *at, judged))
             }
             Outcome::TimedOut(_) if is_unspoken(end, *at, judged) || is_crossed(end, story, judged) => true,
             Outcome::TimedOut("final after CANCEL" | "ACK") if declined && died_amid(story, judged) => true,
+            Outcome::TimedOut(_) if is_refused_a_stream(end, *at, judged) => true,
             Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
             // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
@@ -93,6 +96,16 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                         .all(|it| std::ptr::eq(it, end) || outcome(it) == Some(&Outcome::Completed))
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
+            // Its probe crossed the other end's BYE.
+            Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "INVITE" }) => {
+                story.ends().any(|other| {
+                    other
+                        .ended
+                        .as_ref()
+                        .is_some_and(|(ended, _)| ended.since(*at).max(at.since(*ended)) < CROSSES)
+                        && !std::ptr::eq(other, end)
+                })
+            }
             Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => false,
         };
         if !good {
@@ -171,6 +184,14 @@ fn is_unspoken(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     is_it && end.answered.is_none() && judged.effects.any_took_none(end.began, ended)
 }
 
+/// Whether an end that speaks SIP over TCP asked something while nobody took its connection: nothing repeats it.
+fn is_refused_a_stream(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
+    let variety = judged.plan.variety;
+    let caller = (0..4).any(|place| plan::caller(place) == end.peer && variety.is_caller_over_tcp(place));
+    let callee = (0..4).any(|place| plan::callee(place) == end.peer && variety.is_callee_over_tcp(place));
+    (caller || callee) && judged.effects.any_took_none(end.began, ended)
+}
+
 /// Whether ACK and BYE left together, since the caller had given up meanwhile, and came the other way round; or the ACK
 /// came due while its node had no lease, and the callee's next copy of its answer was too late to ask for it.
 fn is_crossed(end: &End, story: &Story, judged: &Judged<'_>) -> bool {
@@ -222,6 +243,7 @@ fn two_rings(story: &Story) -> Option<(&End, &End)> {
 
 /// How long a node that is told to stop tries to hand its homes over.
 const DRAINS: Duration = Duration::from_secs(20);
+const CROSSES: Duration = Duration::from_millis(200);
 const JITTER: Duration = Duration::from_millis(5);
 const AFTER: Duration = Duration::from_secs(3);
 const GIVE_UP: Duration = Duration::from_secs(32);

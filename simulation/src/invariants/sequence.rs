@@ -1,7 +1,7 @@
 //! I-12: within a leg, CSeq strictly rises over takeovers, and the tags stay what they were (RFC 3261 §12.2.1.1).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Invariant, Sent};
@@ -12,7 +12,7 @@ use crate::letter::{Letter, Start};
 #[derive(Debug)]
 pub struct Sequence {
     effects: Arc<Effects>,
-    legs: BTreeMap<(String, SocketAddr), Leg>,
+    legs: BTreeMap<(String, IpAddr), Leg>,
 }
 
 /// What nodes have sent within a leg.
@@ -66,7 +66,7 @@ impl Invariant for Sequence {
         let letter = sent.letter.filter(|_| sent.life.node() != 0)?;
         let Start::Request(method) = letter.start else { return None };
         let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
-        let leg = self.legs.entry((letter.call_id.to_owned(), sent.to)).or_default();
+        let leg = self.legs.entry((letter.call_id.to_owned(), sent.to.ip())).or_default();
         leg.sends(&letter, method).map(|found| format!("call #{number}: {found}"))
     }
 }
