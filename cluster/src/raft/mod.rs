@@ -9,6 +9,7 @@ mod frame;
 mod machine;
 mod members;
 mod network;
+mod news;
 mod parcel;
 mod pipeline;
 mod runtime;
