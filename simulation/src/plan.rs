@@ -254,7 +254,7 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
     let (ring, answer) = (ms(1_200), ms(4_000));
     let (hold, spread) = (ms(5_000) + Duration::from_millis(300), ms(25_000));
     let mut sometimes = |share: f64| if rng.below(3) == 0 { share } else { 0.0 };
-    let (cancel, answer_late, lose_ack) = (sometimes(0.5), sometimes(0.8), sometimes(0.5));
+    let (cancel, answer_late, lose_ack) = (sometimes(0.5), sometimes(0.9), sometimes(0.6));
     let (refuse, reinvite) = (sometimes(0.3), sometimes(0.5));
     let refuse_status = [486, 404, 603, 503][rng.below(4) as usize];
     // Both ends hang up at once only if both mean to hold the call for the same time.

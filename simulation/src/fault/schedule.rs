@@ -52,9 +52,7 @@ fn is_drawn(kind: Kind) -> bool {
 
 const fn weight(kind: Kind) -> u64 {
     match kind {
-        Kind::Loss
-        | Kind::Duplication
-        | Kind::Reordering
+        Kind::Reordering
         | Kind::Delay
         | Kind::Mtu
         | Kind::PeerCut
@@ -65,12 +63,22 @@ const fn weight(kind: Kind) -> u64 {
         | Kind::SlowDisk
         | Kind::DiskFull
         | Kind::Overload => 1,
-        Kind::PowerCut | Kind::Reapplication | Kind::ClockJump => 2,
-        Kind::ShortPause | Kind::ClockDrift | Kind::Crash | Kind::CrashAtSync | Kind::FsyncError => 4,
-        Kind::LongPause | Kind::Restart | Kind::GuardDead | Kind::OldProgram | Kind::DnsFlip => 5,
+        Kind::Loss | Kind::Duplication | Kind::Reapplication => 2,
+        Kind::ShortPause
+        | Kind::Crash
+        | Kind::CrashOfTwo
+        | Kind::DnsNxdomain
+        | Kind::ClockJump
+        | Kind::LimitLowered
+        | Kind::DnsEmpty => 4,
+        Kind::ClockDrift | Kind::CrashAtSync | Kind::OldProgram => 7,
+        Kind::LongPause | Kind::Restart | Kind::FsyncError => 9,
+        Kind::GuardDead | Kind::GuardMute | Kind::DnsFlip => 9,
         // An operator does one thing at a time, and who is to be met is not always there.
-        Kind::GuardMute | Kind::RollingUpgrade | Kind::DiskLost | Kind::MemberRemoved => 7,
-        Kind::LeaderDeposed | Kind::BitFlip => 9,
+        Kind::RollingUpgrade | Kind::LeaderDeposed => 13,
+        Kind::BitFlip => 16,
+        Kind::DiskLost => 24,
+        Kind::MemberRemoved => 26,
         _ => 3,
     }
 }
@@ -80,7 +88,7 @@ const fn repeats_max(kind: Kind) -> u64 {
     match kind {
         Kind::Overload | Kind::Reapplication | Kind::PowerCut => 2,
         Kind::ClockDrift | Kind::DnsEmpty | Kind::DnsFlip | Kind::DnsNxdomain => 3,
-        Kind::ShortPause | Kind::ClockJump => 8,
+        Kind::ShortPause | Kind::ClockJump | Kind::OldProgram | Kind::Restart => 8,
         Kind::Loss | Kind::Duplication | Kind::Reordering | Kind::Delay | Kind::Corruption | Kind::Mtu => 3,
         _ => 6,
     }
@@ -100,10 +108,10 @@ fn trouble(rng: &mut Rng, plan: &Plan, kind: Kind, faults: &mut Vec<Fault>) {
 /// What goes wrong with connections, where there are any: of a chance of its own.
 fn of_streams(plan: &Plan) -> Vec<Fault> {
     let mut rng = Rng::from_u64(plan.seed ^ STREAMS);
-    let count = if plan.variety.tcp == 0 { 0 } else { rng.below(4) };
+    let count = if plan.variety.tcp == 0 { 0 } else { 4 + rng.below(20) };
     let peers = (plan.callers.len() + plan.callees.len()) as u64;
     let faults = (0..count).map(|_| {
-        let kind = if rng.below(2) == 0 { Kind::TcpReset } else { Kind::TcpHalfOpen };
+        let kind = if rng.below(3) == 0 { Kind::TcpReset } else { Kind::TcpHalfOpen };
         let from = FIRST + Duration::from_millis(rng.below(CALM.since(FIRST).as_millis() as u64 - 1_000));
         let until = (from + Duration::from_millis(rng.below(6_000))).min(CALM);
         let who = if rng.below(3) == 0 { Who::All } else { Who::Peer(rng.below(peers) as usize) };
@@ -209,7 +217,7 @@ fn amount(kind: Kind, rng: &mut Rng, plan: &Plan) -> i64 {
 /// Keeps what is drawn for connections apart.
 const STREAMS: u64 = 0x57EA_0157_EA01_57EA;
 /// How many troubles a run has, at most.
-const TROUBLES_MAX: u64 = 20;
+const TROUBLES_MAX: u64 = 34;
 
 #[cfg(test)]
 mod tests {
