@@ -8,6 +8,7 @@ use trunk::Word as _;
 /// Appends the line, without its end.
 pub(super) fn push(number: u64, cdr: &Cdr, out: &mut Vec<u8>) {
     let facts = &cdr.facts;
+    let redirect = cdr.redirect.as_deref();
     let legs = [cdr.ingress_quality, cdr.egress_quality];
     let line = Line {
         seq: number,
@@ -57,10 +58,10 @@ pub(super) fn push(number: u64, cdr: &Cdr, out: &mut Vec<u8>) {
                 ended_at: attempt.ended_at.map(Civil),
             })
             .collect(),
-        redirect_server: None,
-        redirected_to: None,
-        redirect_verdict: None,
-        redirect_rule: None,
+        redirect_server: redirect.map(|it| it.server.as_str()),
+        redirected_to: redirect.map(|it| it.to.as_str()),
+        redirect_verdict: redirect.map(|_| "trusted"),
+        redirect_rule: redirect.map(|it| it.rule.as_str()),
         codec_a: cdr.codec_a.as_deref(),
         codec_b: cdr.codec_b.as_deref(),
         mos: worst_mos(legs),

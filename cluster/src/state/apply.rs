@@ -263,12 +263,13 @@ impl Step<'_> {
         if matches!(record.phase, Phase::Answered { .. }) {
             return call::Outcome::Stale;
         }
-        let target = match self.first_free(&record.admit, attempt.from_target, &record.slots) {
+        let admit = attempt.admit(&record.admit);
+        let target = match self.first_free(&admit, attempt.from_target, &record.slots) {
             Ok(target) => target,
             Err(limited) => return call::Outcome::Limited(limited),
         };
         // One step: nobody can take the slot in between, and none is held twice.
-        let wanted = record.slots_for(target);
+        let wanted = call::slots_for(&admit.plan, target);
         let given: Vec<Slot> = record.slots.iter().filter(|slot| !wanted.contains(slot)).cloned().collect();
         let taken: Vec<Slot> = wanted.into_iter().filter(|slot| !record.slots.contains(slot)).collect();
         if !planted("slot-leaked-by-failover") {

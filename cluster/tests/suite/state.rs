@@ -33,6 +33,7 @@ fn attempt(number: u16, from_target: u16) -> CallCommand {
         ended: AttemptEnd { status: 503, at: WallTime(1_800_000_000_100) },
         session_expires: None,
         challenge: None,
+        onward: Vec::new(),
     }))
 }
 

@@ -214,6 +214,7 @@ pub fn target(gateway: &str) -> Target {
         slots: vec![slot(Scope::Gateway(name(gateway)), Side::Egress)],
         is_failover: false,
         registered: None,
+        redirected: None,
     }
 }
 

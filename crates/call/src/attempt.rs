@@ -78,6 +78,12 @@ impl Call {
             return;
         }
         let Some(target) = admit.plan.targets.get(usize::from(attempt.target)) else { return };
+        if target.redirected.is_some() {
+            // Whatever a trusted name leads to.
+            let redirect =
+                settings(&self.context.resources, &target.party).map(|settings| &settings.redirect);
+            addresses.retain(|at| redirect.is_none_or(|redirect| !redirect.is_denied(at.ip())));
+        }
         let route = addresses.iter().position(|at| self.context.address(target.transport, *at).is_some());
         let Some(remote) = route.map(|i| addresses.remove(i)) else {
             return self.attempt_failed(now, wall, if addresses.is_empty() { 504 } else { 503 }, None);

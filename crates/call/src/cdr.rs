@@ -71,6 +71,17 @@ pub struct CdrAttempt {
     pub ended_at: Option<WallTime>,
 }
 
+/// A redirect that was followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CdrRedirect {
+    /// The Request-URI that was answered by a 3xx.
+    pub server: String,
+    /// The Contact that was called.
+    pub to: String,
+    /// The entry of `trusted` that allowed it.
+    pub rule: String,
+}
+
 /// A call detail record: exactly one per admitted call, and one per refused call of an identified trunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cdr {
@@ -112,6 +123,8 @@ pub struct Cdr {
     pub gateway: Option<Name>,
     /// Every attempt.
     pub attempts: Vec<CdrAttempt>,
+    /// The last redirect that was followed.
+    pub redirect: Option<Box<CdrRedirect>>,
     /// Codec of the caller's leg.
     pub codec_a: Option<String>,
     /// Codec of the callee's leg.
@@ -164,6 +177,11 @@ impl Cdr {
                 ended_at: Some(tried.ended.map_or(cdr.ended_at, |e| e.at)),
             })
             .collect();
+        cdr.redirect = record.attempts.iter().rev().find_map(|tried| {
+            let by = tried.redirected.as_ref()?;
+            let (server, rule) = (by.server.clone(), by.rule.clone());
+            Some(Box::new(CdrRedirect { server, to: tried.uri.clone(), rule }))
+        });
         let last = record.attempts.last().map(|tried| &tried.party);
         if let (None, Some(Party::Trunk { name, account })) = (&cdr.trunk, last) {
             (cdr.trunk, cdr.account) = (Some(name.clone()), *account);
@@ -236,6 +254,7 @@ impl Cdr {
             hangup_by: HangupBy::System,
             gateway,
             attempts: Vec::new(),
+            redirect: None,
             codec_a: None,
             codec_b: None,
             ingress_quality: None,

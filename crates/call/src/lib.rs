@@ -27,6 +27,7 @@ mod media;
 mod message;
 mod overdue;
 mod record;
+mod redirect;
 mod refresh;
 mod rehome;
 mod reinvite;
@@ -38,7 +39,7 @@ mod stranded;
 
 pub use admission::called_user;
 pub use call::Call;
-pub use cdr::{Cdr, CdrAttempt, Facts, HangupBy, LegQuality};
+pub use cdr::{Cdr, CdrAttempt, CdrRedirect, Facts, HangupBy, LegQuality};
 pub use context::{Context, Secret};
 pub use id::{CallId, Epoch, HomeId, Incarnation, NodeId};
 pub use io::{Arrival, Event, Input, Output, Proof, RelayChange, Remains, TakePorts};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use machine::museum::planted;
 use machine::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
-use trunk::{Party, Plan, Slot, Target};
+use trunk::{Party, Plan, Redirected, Slot, Target};
 
 use crate::id::{CallId, Epoch, HomeId};
 use crate::record::{Admit, Attempt, AttemptEnd, Challenged, Change, Confirm, LegState, Progress, Side};
@@ -42,6 +42,8 @@ pub struct Tried {
     pub party: Party,
     /// The Request-URI.
     pub uri: String,
+    /// The redirect that led to it.
+    pub redirected: Option<Box<Redirected>>,
     /// When it began.
     pub started_at: WallTime,
     /// How it ended; absent while it goes on.
@@ -218,6 +220,7 @@ impl CallRecord {
                 target,
                 party: chosen.party.clone(),
                 uri: chosen.uri.to_string(),
+                redirected: chosen.redirected.clone(),
                 started_at: at,
                 ended: None,
             });
@@ -233,6 +236,7 @@ impl CallRecord {
         self.attempt = attempt.number;
         self.session_expires = attempt.session_expires;
         self.challenge.clone_from(&attempt.challenge);
+        self.admit = attempt.admit(&self.admit);
         self.start_attempt(target, attempt.ended.at);
         if let Phase::Ringing { early, .. } = &mut self.phase {
             early.clear();

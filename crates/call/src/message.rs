@@ -53,7 +53,9 @@ impl Call {
     /// (RFC 3327 §5.2), and To says the number.
     fn push_to(&self, writer: &mut Writer<'_>, target: &Target) {
         let Some(registered) = &target.registered else {
-            writer.header(Name::To, &[b"<", target.uri.as_bytes(), b">"]);
+            // A redirect changes where a request goes, not whom it is for (RFC 3261 §8.1.3.4).
+            let whom = target.redirected.as_ref().map_or(&target.uri, |redirected| &redirected.server);
+            writer.header(Name::To, &[b"<", whom.as_bytes(), b">"]);
             return;
         };
         for route in &registered.route {

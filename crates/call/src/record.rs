@@ -10,7 +10,7 @@ use dialog::DialogState;
 use machine::WallTime;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use trunk::{Caller, Name, Party, Plan, Transport};
+use trunk::{Caller, Name, Party, Plan, Target, Transport};
 
 use crate::cdr::{Facts, HangupBy, LegQuality};
 use crate::id::CallId;
@@ -128,6 +128,21 @@ pub struct Attempt {
     pub session_expires: Option<u32>,
     /// The target's challenge, which this INVITE answers (RFC 3261 §22.3).
     pub challenge: Option<Box<Challenged>>,
+    /// Where a 3xx sends the call on: these come into the plan from `from_target` on.
+    pub onward: Vec<Target>,
+}
+
+impl Attempt {
+    /// How the call was let in, with the targets to which it is sent on.
+    pub fn admit(&self, admit: &Arc<Admit>) -> Arc<Admit> {
+        if self.onward.is_empty() {
+            return admit.clone();
+        }
+        let mut admit = Admit::clone(admit);
+        let at = usize::from(self.from_target).min(admit.plan.targets.len());
+        admit.plan.targets.splice(at..at, self.onward.iter().cloned());
+        Arc::new(admit)
+    }
 }
 
 /// A gateway's challenge to an INVITE of ours.

@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     pub session_expires: Option<u32>,
     /// The current target's challenge, which its INVITE answers.
     pub challenge: Option<Box<Challenged>>,
+    /// How the call is let in once the attempt that is proposed is granted: with the targets of a redirect.
+    pub onward: Option<Arc<Admit>>,
     /// The challenge that the caller hears if its digest was used before.
     pub again: Vec<u8>,
 }
@@ -86,6 +88,7 @@ impl Setup {
             verdict: None,
             session_expires: None,
             challenge: None,
+            onward: None,
             again: Vec::new(),
         }
     }
@@ -253,6 +256,7 @@ impl Call {
             response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
         let again = demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se));
         let challenge = response.as_ref().and_then(|m| self.challenged(target, status, &m.view()));
+        let mut onward = Vec::new();
         let from_target = match (again, challenge) {
             // Once more to the same target, with what it demands (RFC 4028 §7.3).
             (Some(min_se), _) => {
@@ -270,7 +274,8 @@ impl Call {
             }
             (None, None) => {
                 self.setup.iter_mut().for_each(|setup| setup.challenge = None);
-                self.next_target(target, status)
+                onward = self.sent_on(target, status, response.as_deref());
+                if onward.is_empty() { self.next_target(target, status) } else { Some(target + 1) }
             }
         };
         let ended = AttemptEnd { status, at: wall };
@@ -278,7 +283,11 @@ impl Call {
             Some(from_target) => {
                 let session_expires = self.setup.as_ref().and_then(|setup| setup.session_expires);
                 let challenge = self.setup.as_ref().and_then(|setup| setup.challenge.clone());
-                let next = Attempt { number: number + 1, from_target, ended, session_expires, challenge };
+                let number = number + 1;
+                let next = Attempt { number, from_target, ended, session_expires, challenge, onward };
+                if let Some(setup) = self.setup.as_mut() {
+                    setup.onward = setup.admit.as_ref().map(|admit| next.admit(admit));
+                }
                 self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
                 self.await_commit(now);
                 if planted("invite-before-attempt") {
@@ -303,6 +312,9 @@ impl Call {
             return;
         }
         self.leave_attempt(now);
+        if let Some(setup) = self.setup.as_mut().filter(|_| matches!(outcome, Outcome::Target(_))) {
+            setup.admit = setup.onward.take().or_else(|| setup.admit.take());
+        }
         self.answer_left_callee(now);
         if self.stage != Stage::Trying {
             return; // The end was decided meanwhile.

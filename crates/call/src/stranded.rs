@@ -50,8 +50,14 @@ impl Call {
             return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System);
         };
         let ended = AttemptEnd { status: 503, at: wall };
-        let next =
-            Attempt { number: self.attempts, from_target, ended, session_expires: None, challenge: None };
+        let next = Attempt {
+            number: self.attempts,
+            from_target,
+            ended,
+            session_expires: None,
+            challenge: None,
+            onward: Vec::new(),
+        };
         self.propose(CallCommand::Change(Change::Attempt(next)), Waiting::Attempt);
         self.await_commit(now);
     }

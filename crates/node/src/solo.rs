@@ -190,7 +190,14 @@ mod tests {
 
     fn attempt(from_target: u16) -> CallCommand {
         let ended = AttemptEnd { status: 503, at: WallTime(0) };
-        let next = call::Attempt { number: 1, from_target, ended, session_expires: None, challenge: None };
+        let next = call::Attempt {
+            number: 1,
+            from_target,
+            ended,
+            session_expires: None,
+            challenge: None,
+            onward: Vec::new(),
+        };
         CallCommand::Change(Change::Attempt(next))
     }
 

@@ -118,6 +118,7 @@ impl<'a> Expansion<'a> {
             slots: self.slots(owner),
             is_failover,
             registered: Some(Registration { route: found.route, user: user.to_owned() }),
+            redirected: None,
         };
         for _ in 0..owner.delivery.tries.max(1) {
             self.put(target.clone());

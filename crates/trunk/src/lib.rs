@@ -33,6 +33,7 @@ mod name;
 mod number;
 mod party;
 mod plan;
+mod redirect;
 mod references;
 mod reject;
 mod resource;
@@ -55,6 +56,7 @@ pub use index::{Hosts, Index};
 pub use name::{Name, NameError};
 pub use party::{Direction, Party, Scope, Side, Slot, Transport};
 pub use plan::{Plan, Registration, Target};
+pub use redirect::{Offered, Redirected, Unfollowed};
 pub use references::Reference;
 pub use reject::{DestinationRule, NumberField, RateWindow, Reject};
 pub use resource::{

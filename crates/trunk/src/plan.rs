@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::party::{Direction, Party, Slot, Transport};
+use crate::redirect::Redirected;
 use crate::target::Host;
 
 /// What a call may do: made once, at admission, and carried in its record.
@@ -48,6 +49,8 @@ pub struct Target {
     pub is_failover: bool,
     /// Where it is registered: what leads there, and whom the call is for.
     pub registered: Option<Registration>,
+    /// The redirect that led there.
+    pub redirected: Option<Box<Redirected>>,
 }
 
 /// A target that is where an account is registered.

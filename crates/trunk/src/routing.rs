@@ -232,6 +232,7 @@ fn push_gateway(targets: &mut Vec<Target>, gateway: &Gateway, user: &str, urn: O
                 slots: vec![slot.clone()],
                 is_failover: false,
                 registered: None,
+                redirected: None,
             });
         }
     }
@@ -254,6 +255,7 @@ pub(crate) fn at(
         slots,
         is_failover,
         registered: None,
+        redirected: None,
     }
 }
 

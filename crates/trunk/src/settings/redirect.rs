@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::settings::AfterProgress;
-use crate::target::is_dns_name;
+use crate::target::{Host, is_dns_name};
 use crate::words::words;
 
 /// `[trunk.redirect]`: what a 3xx may do.
@@ -62,6 +62,18 @@ impl HostPattern {
             return Some(HostPattern::Network(network));
         }
         is_dns_name(text).then(|| HostPattern::Domain(text.to_ascii_lowercase()))
+    }
+
+    /// Whether a host is meant: an address by a network that holds it, a name by the same name.
+    pub fn covers(&self, host: &Host) -> bool {
+        match (self, host) {
+            (HostPattern::Network(network), Host::Ip(ip)) => network.contains(ip),
+            (HostPattern::Domain(domain), Host::Name(name)) => {
+                let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                bare(domain) == bare(name)
+            }
+            _ => false,
+        }
     }
 }
 
