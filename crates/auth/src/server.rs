@@ -39,6 +39,8 @@ pub enum Checked {
     Wrong {
         /// How often.
         failed: u8,
+        /// The nonce's number, which may say to whom it was given.
+        salt: u64,
     },
     /// Its nonce is none of ours: as good as no claim.
     Foreign,
@@ -54,7 +56,7 @@ pub fn check(
     taken: &[Algorithm],
 ) -> Checked {
     let Some(nonce) = key.read(claim.nonce) else { return Checked::Foreign };
-    let wrong = Checked::Wrong { failed: nonce.failed };
+    let wrong = Checked::Wrong { failed: nonce.failed, salt: nonce.salt };
     let (Some(algorithm), Some(nc)) = (Algorithm::of(claim.algorithm), claim.nc.and_then(count)) else {
         return wrong;
     };
@@ -139,7 +141,7 @@ mod tests {
         let right = response(Algorithm::Md5, &nonce, b"00000001");
         let good = claim(&nonce, &right);
         let other = Ha1::new("alice", "example.net", "Secret");
-        let wrong = Checked::Wrong { failed: 1 };
+        let wrong = Checked::Wrong { failed: 1, salt: 7 };
         assert_eq!(check(&key(), NOW, &good, Some(&other), BOTH), wrong, "another password");
         assert_eq!(check(&key(), NOW, &good, None, BOTH), wrong, "nobody's");
         // Wrong and old is not stale: that would say that the password is right.
@@ -171,7 +173,10 @@ mod tests {
             let right = Checked::Right(Use { issued: NOW, salt: 7, nc: 1 });
             assert_eq!(check(&key(), NOW, &claim, Some(&ha1()), &[algorithm]), right);
             let others: Vec<_> = BOTH.iter().copied().filter(|it| *it != algorithm).collect();
-            assert_eq!(check(&key(), NOW, &claim, Some(&ha1()), &others), Checked::Wrong { failed: 0 });
+            assert_eq!(
+                check(&key(), NOW, &claim, Some(&ha1()), &others),
+                Checked::Wrong { failed: 0, salt: 7 }
+            );
         }
     }
 

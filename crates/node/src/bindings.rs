@@ -1,9 +1,16 @@
 //! Where accounts are registered, for the plans of calls.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use cluster::Cluster;
+use machine::Instant;
 use trunk::{Bindings, Name, Registered};
+
+use crate::lock;
+use crate::shared::Shared;
 
 /// Looks into the replicated state.
 pub(crate) struct Located(pub(crate) Cluster);
@@ -22,6 +29,31 @@ impl Bindings for Located {
         })
     }
 }
+
+/// The addresses at which accounts are registered, as they were a moment ago: whoever asks need not be anybody.
+#[derive(Default)]
+pub(crate) struct Whereabouts {
+    seen: Option<Instant>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Shared {
+    /// Whether an account is registered at an address, a second ago or now.
+    pub(crate) fn is_registered_at(&self, address: IpAddr) -> bool {
+        let now = self.world.clock.now();
+        let mut whereabouts = lock(&self.whereabouts);
+        if whereabouts.seen.is_none_or(|seen| now.since(seen) >= REFRESH) {
+            whereabouts.seen = Some(now);
+            whereabouts.addresses = self.cluster.cluster().read(|state| {
+                state.bindings().filter_map(|(_, _, binding)| binding.place.host.ip()).collect()
+            });
+        }
+        whereabouts.addresses.contains(&address.to_canonical())
+    }
+}
+
+/// How long the addresses are good for.
+const REFRESH: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

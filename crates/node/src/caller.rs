@@ -1,6 +1,7 @@
 //! Who sent a request (contract, "Who is calling"), and the digest by which it shows that. A challenge keeps nothing;
 //! what is right goes on as a use of a nonce, which a quorum makes count once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use auth::{Algorithm, Checked, Claim, Nonce};
@@ -9,6 +10,8 @@ use sip::{Credentials, Message, Method, Name, Writer};
 use trunk::settings::{AuthMethod, DigestAlgorithm};
 use trunk::{Asked, Identified, Party, Reject, Trunk};
 
+use crate::bans::BAN;
+use crate::lock;
 use crate::metrics::add;
 use crate::shared::Shared;
 use crate::switch::Incoming;
@@ -23,6 +26,8 @@ pub(crate) enum Caller {
     Refused(Answer),
     /// Nobody.
     Unknown,
+    /// Somebody who has guessed passwords: not heard.
+    Banned,
 }
 
 /// A party, and how it is known.
@@ -59,6 +64,11 @@ impl Shared {
             if registers { resources.identify_registrant(asked) } else { resources.identify(asked) }
         };
         let identified = ask(&asked);
+        let is_banned = || lock(&self.bans).is_banned(self.world.clock.now(), incoming.flow.remote.ip());
+        let is_named = is_named(&identified);
+        if !is_named && is_banned() {
+            return Caller::Banned;
+        }
         let Some(claim) = claim else { return self.unclaimed(incoming, identified, 0) };
         if let Identified::Claimed { trunk, account, strip } = identified {
             return match self.check(incoming, &claim, Some((&trunk, account))) {
@@ -72,7 +82,8 @@ impl Shared {
                 }
                 Checked::Stale => self.ask_again(incoming, &ask(&asked.unnamed()), &trunk, true),
                 Checked::Foreign => self.ask_again(incoming, &ask(&asked.unnamed()), &trunk, false),
-                Checked::Wrong { failed } => {
+                Checked::Wrong { failed, salt } => {
+                    self.guessed(incoming, is_named, salt);
                     let offered = offered(&ask(&asked.unnamed()), &trunk);
                     self.wrong(incoming, &offered, failed)
                 }
@@ -81,13 +92,17 @@ impl Shared {
         // Nobody's name, or that of an account whose trunk does not admit this source. The work is the same.
         let owner = username.as_deref().and_then(|name| resources.owner_of(name));
         let owner = owner.filter(|(trunk, _)| trunk.access.takes(AuthMethod::Digest));
-        match (self.check(incoming, &claim, owner), owner, identified) {
+        let checked = self.check(incoming, &claim, owner);
+        if let Checked::Wrong { salt, .. } = checked {
+            self.guessed(incoming, is_named, salt);
+        }
+        match (checked, owner, identified) {
             // Nothing is said of this before the digest is right (contract).
             (Checked::Right(_) | Checked::Stale, Some((trunk, _)), _) => {
                 let trunk = trunk.name.clone();
                 Caller::Refused(reject::policy(&Reject::ForeignSource { trunk }))
             }
-            (Checked::Wrong { failed }, _, Identified::Challenge { candidates }) => {
+            (Checked::Wrong { failed, .. }, _, Identified::Challenge { candidates }) => {
                 self.wrong(incoming, &common(&candidates), failed)
             }
             (_, _, identified) => self.unclaimed(incoming, identified, 0),
@@ -132,6 +147,25 @@ impl Shared {
         self.challenged(incoming, offered, failed.saturating_add(1), false)
     }
 
+    /// Wrong credentials of a source: after too many it is not heard. One that a trunk names stays heard, whatever its
+    /// telephones do; and what answers a nonce that another source was given may be sent under a false address.
+    fn guessed(&self, incoming: &Incoming<'_>, is_named: bool, salt: u64) {
+        let source = incoming.flow.remote.ip();
+        if is_named || salt & MARK != self.mark(source) {
+            return;
+        }
+        if lock(&self.bans).wrong(self.world.clock.now(), source) {
+            add(&self.metrics.bans);
+            let seconds = BAN.as_secs();
+            tracing::warn!(%source, seconds, "too many wrong passwords: the source is not heard for a while");
+        }
+    }
+
+    /// What nonces say of whom they were given to.
+    fn mark(&self, source: IpAddr) -> u64 {
+        self.secret.digest(&[b"nonce for", source.to_string().as_bytes()]) as u64 & MARK
+    }
+
     fn challenged(
         &self,
         incoming: &Incoming<'_>,
@@ -154,7 +188,8 @@ impl Shared {
         stale: bool,
     ) -> Vec<u8> {
         let issued = self.cluster.cluster().time();
-        let nonce = self.nonces.write(&Nonce { issued, salt: self.draw_number(), failed });
+        let salt = self.draw_number() & !MARK | self.mark(incoming.flow.remote.ip());
+        let nonce = self.nonces.write(&Nonce { issued, salt, failed });
         let (_, name) = asks_with(&incoming.message);
         let mut out = Vec::with_capacity(256);
         for algorithm in offered {
@@ -208,6 +243,20 @@ impl Shared {
         auth::check(&self.nonces, self.cluster.cluster().time(), &claim, kept, &taken)
     }
 }
+
+/// Whether the configuration names the source: by address, not by what it sends.
+fn is_named(identified: &Identified) -> bool {
+    let names = |trunk: &Arc<Trunk>| !trunk.access.networks.is_empty() || !trunk.access.hosts.is_empty();
+    match identified {
+        Identified::Trunk { .. } | Identified::Gateway { .. } | Identified::Refuse(_) => true,
+        Identified::Claimed { trunk, .. } => names(trunk),
+        Identified::Challenge { candidates } => candidates.iter().any(names),
+        Identified::Unknown => false,
+    }
+}
+
+/// The part of a nonce's number that depends on its source.
+const MARK: u64 = 0xffff;
 
 /// What a challenge offers to whoever claims to be this trunk: what it would offer to anybody from there, so that a
 /// name that exists is not told from one that does not.

@@ -63,6 +63,7 @@ impl Shared {
                 self.refuse(incoming, answer.status, bytes);
             }
             Caller::Unknown => self.metrics.dropped(Drop::UnknownSource),
+            Caller::Banned => self.metrics.dropped(Drop::Banned),
         }
     }
 

@@ -11,6 +11,7 @@
 mod actor;
 mod adopt;
 mod alone;
+mod bans;
 mod bindings;
 mod caller;
 mod calls;

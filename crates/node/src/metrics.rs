@@ -10,6 +10,8 @@ use crate::gate::Full;
 pub enum Drop {
     /// No trunk and no gateway admits its source.
     UnknownSource,
+    /// Its source has guessed passwords.
+    Banned,
     /// It is not SIP, or so broken that it can't be answered.
     Malformed,
     /// A response or an ACK of no call here.
@@ -23,8 +25,9 @@ pub enum Drop {
 }
 
 impl Drop {
-    const ALL: [(Drop, &'static str); 6] = [
+    const ALL: [(Drop, &'static str); 7] = [
         (Drop::UnknownSource, "unknown_source"),
+        (Drop::Banned, "banned"),
         (Drop::Malformed, "malformed"),
         (Drop::Unmatched, "unmatched"),
         (Drop::KeepAlive, "keep_alive"),
@@ -79,6 +82,8 @@ pub struct Metrics {
     pub challenges: AtomicU64,
     /// Credentials that were wrong.
     pub wrong_credentials: AtomicU64,
+    /// Sources that were banned for that.
+    pub bans: AtomicU64,
     /// Credentials that were right, and used before.
     pub replays: AtomicU64,
     /// Registrations taken.
@@ -147,7 +152,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 21] = [
+        let counters: [(&str, &str, &AtomicU64); 22] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -165,6 +170,7 @@ impl Metrics {
             ("peer_errors_total", "messages of peers that broke the protocol", &self.peer_errors),
             ("challenges_total", "digest challenges sent", &self.challenges),
             ("wrong_credentials_total", "digest credentials that were wrong", &self.wrong_credentials),
+            ("bans_total", "sources that were banned for wrong credentials", &self.bans),
             ("replayed_credentials_total", "digest credentials that were used before", &self.replays),
             ("registrations_total", "registrations of trunk accounts taken", &self.registrations),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),

@@ -58,6 +58,7 @@ impl Shared {
             }
             Caller::Admitted(_) => self.say_no(incoming, &Reject::NotIdentified),
             Caller::Unknown => self.metrics.dropped(crate::metrics::Drop::UnknownSource),
+            Caller::Banned => self.metrics.dropped(crate::metrics::Drop::Banned),
         }
     }
 

@@ -21,6 +21,8 @@ use trunk::{Name, Resources, Transport};
 use crate::actor::call::{Arguments, Begin, CallActor, Msg};
 use crate::actor::media::{self, MediaActor, Session};
 use crate::actor::supervisor::PartySupervisor;
+use crate::bans::Bans;
+use crate::bindings::Whereabouts;
 use crate::calls::{Calls, Live, Role, Stage};
 use crate::gate::{Full, Gate, Load};
 use crate::home::{Home, Homes};
@@ -61,6 +63,10 @@ pub(crate) struct Shared {
     pub(crate) secret: Secret,
     /// Makes and reads the nonces of challenges.
     pub(crate) nonces: auth::NonceKey,
+    /// Where accounts are registered, for whoever asks what we are.
+    pub(crate) whereabouts: Mutex<Whereabouts>,
+    /// Sources that guess passwords.
+    pub(crate) bans: Mutex<Bans>,
     /// Keeps carriers' passwords.
     pub(crate) seal: Arc<auth::Seal>,
     /// REGISTERs that wait for their commit.
@@ -131,6 +137,8 @@ impl Shared {
             mute_since: Mutex::default(),
             secret: parts.secret,
             nonces: auth::NonceKey::new(parts.secret.bytes()),
+            whereabouts: Mutex::default(),
+            bans: Mutex::default(),
             seal: Arc::new(auth::Seal::new(parts.secret.bytes())),
             registering: Mutex::default(),
             homes_moved: Notify::new(),

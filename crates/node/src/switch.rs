@@ -79,7 +79,7 @@ impl Shared {
         error: ParseError,
         context: &Arc<Context>,
     ) -> Standing {
-        if !is_known(context, &flow) {
+        if !context.resources.is_named(flow.remote, flow.transport, flow.local.port()) {
             self.metrics.dropped(Drop::UnknownSource);
             return Standing::Stranger;
         }
@@ -158,7 +158,9 @@ impl Shared {
             if self.replay(incoming) == Standing::Known {
                 return Standing::Known;
             }
-            let known = is_known(incoming.context, &incoming.flow);
+            let asks_what_we_are = message.method() == Some(Method::Options);
+            let known =
+                is_known(incoming.context, &incoming.flow) && (!asks_what_we_are || self.is_heard(incoming));
             if is_ack {
                 self.metrics.dropped(Drop::Unmatched);
             } else if known {
@@ -179,6 +181,14 @@ impl Shared {
             Verdict::Drop(_) => self.metrics.dropped(Drop::Malformed),
         }
         Standing::Known
+    }
+
+    /// Whether somebody is known at the source: a trunk or gateway names it, or an account is registered there. A scanner
+    /// learns nothing from a trunk whose accounts may come from anywhere.
+    fn is_heard(&self, incoming: &Incoming<'_>) -> bool {
+        let flow = &incoming.flow;
+        let named = incoming.context.resources.is_named(flow.remote, flow.transport, flow.local.port());
+        named || self.is_registered_at(flow.remote.ip())
     }
 
     /// Nobody admits its source.
@@ -228,6 +238,10 @@ impl Shared {
     fn outside(&self, incoming: &Incoming<'_>, method: Method<'_>) {
         let message = &incoming.message;
         if method == Method::Options {
+            if !self.is_heard(incoming) {
+                self.stranger(incoming);
+                return;
+            }
             let answer = incoming.stateless().capabilities(message);
             return self.answer(incoming, answer);
         }

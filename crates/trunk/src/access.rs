@@ -143,6 +143,12 @@ impl Resources {
         !self.index.candidates(source.ip(), transport, local_port).is_empty()
     }
 
+    /// Whether any trunk or gateway names the source by its address, and not only takes whoever authenticates.
+    pub fn is_named(&self, source: SocketAddr, transport: Transport, local_port: u16) -> bool {
+        let found = self.index.candidates(source.ip(), transport, local_port);
+        found.iter().any(|(_, admitted)| *admitted != Admitted::Open)
+    }
+
     /// Whether this party admits the source: for requests inside a dialog. The source's port never matters, and a
     /// gateway may also speak from the address of a target that its calls were sent to.
     pub fn admits(&self, party: &Party, source: SocketAddr, transport: Transport, local_port: u16) -> bool {

@@ -10,6 +10,7 @@ pub fn tests() -> Result<(), Failure> {
         ("c++", "g++"),
         ("ip", "iproute2"),
         ("nft", "nftables"),
+        ("svmap", "sipvicious"),
     ])
 }
 

@@ -16,6 +16,7 @@ mod t30_audio;
 mod t30_digest;
 mod t30_explain;
 mod t30_redirect;
+mod t40_scanners;
 mod t50_crash;
 mod t50_disk;
 mod t50_flood;

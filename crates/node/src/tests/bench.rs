@@ -44,6 +44,14 @@ impl Bench {
         let config = NodeConfig::new(NodeId(1), "test", listen);
         let node = Node::start(world, config).await.expect("a node on free ports");
         let (caller, callee) = (Peer::bind(at([127, 0, 0, 2])).await, Peer::bind(at([127, 0, 0, 3])).await);
+        let sip = node.addresses().first().expect("UDP is first").1;
+        let bench = Bench { node, sip, caller, callee, _directory: directory };
+        bench.apply(more).await;
+        bench
+    }
+
+    /// Applies the usual resources and `more`.
+    pub(crate) async fn apply(&self, more: &str) {
         let text = format!(
             "[[tenant]]\nname = \"house\"\n\n\
              [[gateway]]\nname = \"carrier\"\ntargets = [\"sip:{callee}\"]\nnetworks = [\"127.0.0.3/32\"]\n\
@@ -51,14 +59,12 @@ impl Bench {
              [[trunk]]\nname = \"office\"\ntenant = \"house\"\ncaller_ids = [\"+31201234567\"]\n\
              default_caller_id = \"+31201234567\"\n[trunk.access]\nnetworks = [\"127.0.0.2/32\"]\n\
              auth = [\"address\"]\n[trunk.media]\nmode = \"direct\"\n{more}",
-            callee = callee.at
+            callee = self.callee.at
         );
         let source = Source { path: "test.toml".to_owned(), text };
         let set = config::read_resources(&[source], Notation::Toml, &Passwords::Refuse).expect("valid");
-        let kept = node.with_passwords_kept(set.resources);
-        node.cluster().put(kept).await.expect("not fenced").expect("applied");
-        let sip = node.addresses().first().expect("UDP is first").1;
-        Bench { node, sip, caller, callee, _directory: directory }
+        let kept = self.node.with_passwords_kept(set.resources);
+        self.node.cluster().put(kept).await.expect("not fenced").expect("applied");
     }
 
     /// Places a call and has it answered; gives what is needed to go on with it.

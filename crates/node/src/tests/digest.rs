@@ -322,3 +322,62 @@ async fn i39_no_password_is_in_the_state_or_what_is_printed_of_it() {
     let applied = bench.node.cluster().put(kept).await.expect("not fenced").expect("applied");
     assert!(applied.iter().all(|one| one.change == trunk::Change::Unchanged), "{applied:?}");
 }
+
+/// Threat 3: who guesses is not heard for a while, not even with the right password; another source is, and so is one
+/// that the trunk names.
+#[tokio::test]
+async fn who_guesses_is_banned_and_nobody_else() {
+    let open = ACCOUNTS.replace("networks = [\"127.0.0.5/32\"]\n", "");
+    for (accounts, is_banned) in [(open.as_str(), true), (ACCOUNTS, false)] {
+        let bench = Bench::with(accounts).await;
+        let peer = async |at: &str| Peer::bind(at.parse().expect("literal")).await;
+        let (guesser, other) = (peer("127.0.0.5:0").await, peer("127.0.0.7:0").await);
+        let wrong = User { password: "wrong", ..SHOP };
+        for guess in 0..11 {
+            let name = format!("guess{guess}");
+            guesser.send(bench.sip, &invite(&name, 1, guesser.at)).await;
+            let asked = guesser.expect("SIP/2.0 407").await;
+            let line = wrong.answer(header(&asked, "Proxy-Authenticate"), "INVITE", 1);
+            guesser.send(bench.sip, &with(&invite(&name, 2, guesser.at), &line)).await;
+            guesser.expect("SIP/2.0 407").await;
+        }
+        let counters = bench.node.counters();
+        let bans = || counters.bans.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(bans(), u64::from(is_banned));
+        guesser.send(bench.sip, &invite("right", 1, guesser.at)).await;
+        if is_banned {
+            bench.until("it is not heard", || counters.drops(crate::metrics::Drop::Banned) == 1).await;
+            // FL24: named by its trunk, it is heard at once.
+            bench.apply(ACCOUNTS).await;
+            guesser.send(bench.sip, &invite("named", 1, guesser.at)).await;
+            guesser.expect("SIP/2.0 407").await;
+            bench.apply(accounts).await;
+            other.send(bench.sip, &invite("other", 1, other.at)).await;
+            other.expect("SIP/2.0 407").await;
+        } else {
+            guesser.expect("SIP/2.0 407").await;
+        }
+    }
+}
+
+/// Threat 1: a trunk whose accounts may come from anywhere tells a scanner nothing; who wants something is asked who it is.
+#[tokio::test]
+async fn a_trunk_that_is_open_to_any_source_answers_no_options() {
+    let bench = Bench::with(&ACCOUNTS.replace("networks = [\"127.0.0.5/32\"]\n", "")).await;
+    let stranger = Peer::bind("127.0.0.7:0".parse().expect("literal")).await;
+    for (name, to) in [("options", "<sip:127.0.0.1>"), ("tagged", "<sip:127.0.0.1>;tag=x")] {
+        stranger.send(bench.sip, &request("OPTIONS", name, 1, stranger.at, to, "")).await;
+    }
+    stranger.send(bench.sip, "OPTIONS junk\r\n\r\n").await;
+    let counters = bench.node.counters();
+    bench.until("three are dropped", || counters.drops(crate::metrics::Drop::UnknownSource) == 3).await;
+    assert!(stranger.is_silent());
+    stranger.send(bench.sip, &invite("asks", 1, stranger.at)).await;
+    stranger.expect("SIP/2.0 407").await;
+    // The twin: from an address that a trunk names.
+    bench
+        .caller
+        .send(bench.sip, &request("OPTIONS", "named", 1, bench.caller.at, "<sip:127.0.0.1>", ""))
+        .await;
+    bench.caller.expect("SIP/2.0 200").await;
+}
