@@ -15,6 +15,7 @@ mod members;
 mod output;
 mod resources;
 mod server;
+mod systemd;
 
 use std::process::ExitCode;
 

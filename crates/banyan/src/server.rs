@@ -21,6 +21,7 @@ use crate::cli::ServerArgs;
 use crate::failure::{Failure, Result};
 use crate::guard::{self, Keeper, Place};
 use crate::resources::read;
+use crate::systemd;
 
 /// A port pair rests so long between two calls that the last packets of the first have died.
 const MEDIA_REST: Duration = Duration::from_secs(2);
@@ -95,10 +96,13 @@ async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result 
         tracing::info!("SIP on {transport}://{at}");
     }
     tracing::info!("HTTP on http://{}; node {} is ready", http.local(), file.node.id);
+    systemd::ready();
+    let watchdog = tokio::spawn(systemd::live());
     let result = serve(&node, &mut signals, drain).await;
     // HTTP goes first: nobody should ask a node that is gone.
     drop(http);
     node.stop().await;
+    watchdog.abort();
     if let Some(links) = links {
         // The others need not wonder; who does not hear it finds out.
         let _ = tokio::time::timeout(GOODBYE, links.close()).await;
@@ -117,6 +121,7 @@ async fn serve(node: &NodeHandle, signals: &mut Signals, drain: Duration) -> Res
             return Ok(());
         }
     }
+    systemd::stopping();
     tracing::info!(calls = node.calls(), "draining: no new calls; a second signal stops at once");
     tokio::select! {
         biased;

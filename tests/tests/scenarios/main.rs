@@ -11,6 +11,7 @@ mod t20_namespaces;
 mod t20_quorum;
 mod t20_rehome;
 mod t20_rehome_audio;
+mod t20_systemd;
 mod t21_members_faults;
 mod t30_audio;
 mod t30_digest;
