@@ -25,6 +25,7 @@ use crate::media::MediaState;
 use crate::record::{CallCommand, Change, Flow, Outcome, Refuse, Side};
 use crate::rehome::Rehoming;
 use crate::reject;
+use crate::restore::OkAgain;
 use crate::route;
 use crate::setup::{Setup, Verdict};
 
@@ -147,6 +148,8 @@ pub(crate) enum Waiting {
     Exchange(u32),
     /// CSeqs of a side.
     Advance(Side, u32),
+    /// What the peers are told from another home; the caller's 200 is repeated.
+    Described(Box<OkAgain>),
     End,
 }
 
@@ -364,6 +367,7 @@ impl Call {
             Waiting::DelayedAck(sdp) => self.answer_recorded(&sdp),
             Waiting::Exchange(number) => self.exchange_recorded(now, wall, number),
             Waiting::Advance(side, reserved_to) => self.advanced(now, wall, side, reserved_to),
+            Waiting::Described(again) => self.repeat_ok(now, *again),
             Waiting::End => self.ended(now),
         }
     }

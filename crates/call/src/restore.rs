@@ -12,15 +12,25 @@ use transaction::{Answer2xx, InviteServer};
 use trunk::{Party, Transport};
 
 use crate::admission::settings;
-use crate::call::{Call, CallTimer, Hangup, Stage};
+use crate::call::{Call, CallTimer, Hangup, Stage, Waiting};
 use crate::context::Context;
 use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
 use crate::message::push_abilities;
-use crate::record::{Confirm, Flow, LegState, Progress, Side};
+use crate::record::{CallCommand, Change, Confirm, Flow, LegState, Progress, Side, Update};
 use crate::rehome::{next_hop, o_address};
 use crate::setup::Setup;
+
+/// The 200 to a caller that has not acknowledged it.
+#[derive(Debug)]
+pub(crate) struct OkAgain {
+    bytes: Bytes,
+    /// How long ago it was said first.
+    lasted: Duration,
+    /// As seen from here.
+    at: Instant,
+}
 
 impl Call {
     /// The call that a quorum remembers: it goes on where it was. A callee that is not known to ring gets its
@@ -182,14 +192,21 @@ impl Call {
             self.timers.set(CallTimer::MaxDuration, now + max.saturating_sub(lasted));
         }
         let expired = !acked && lasted >= self.times().give_up();
+        let mut again = None;
         if !acked && !planted("answer-not-repeated") {
-            self.restore_unacknowledged(now, record, confirm, lasted);
+            again = self.restore_unacknowledged(record, confirm, lasted);
         } else if confirm.delayed_offer && confirm.egress.local_sdp.is_empty() {
             self.restore_delayed_answer(&confirm.ingress.remote_sdp);
         }
         self.relay_answered();
         if ports && let Some(local) = self.legs.as_ref().map(|legs| legs.ingress.flow.local) {
             self.propose_rehome(local);
+        }
+        let again = again.map(|bytes| Box::new(OkAgain { bytes, lasted, at: now }));
+        if self.media.ports.is_some() && strays != [false, false] {
+            self.propose_descriptions(now, again);
+        } else if let Some(again) = again {
+            self.repeat_ok(now, *again);
         }
         // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
         self.keep_numbers(Side::Ingress);
@@ -209,18 +226,21 @@ impl Call {
         }
     }
 
-    /// The caller's ACK never came: its 200 is repeated for what is left of 64·T1.
+    /// The caller's ACK never came: gives its 200, as it is said from here.
     fn restore_unacknowledged(
         &mut self,
-        now: Instant,
         record: &CallRecord,
         confirm: &Confirm,
         lasted: Duration,
-    ) {
-        if lasted >= self.times().give_up() || self.restore_setup(record).is_none() {
-            return;
+    ) -> Option<Bytes> {
+        if lasted >= self.times().give_up() {
+            return None;
         }
-        let Some(setup) = self.setup.as_ref() else { return };
+        self.restore_setup(record)?;
+        let setup = self.setup.as_mut()?;
+        setup.responded = true;
+        setup.ack_owed = confirm.delayed_offer;
+        let setup = self.setup.as_ref()?;
         let view = setup.invite.view();
         let tag = confirm.ingress.dialog.local_tag.as_bytes();
         let mut out = Vec::with_capacity(1024);
@@ -237,15 +257,28 @@ impl Call {
             [] => writer.end(),
             body => writer.body(b"application/sdp", body),
         }
-        let times = self.times();
-        if let Some(setup) = self.setup.as_mut() {
-            setup.answer = Some(Answer2xx::resume(now, times, Bytes::from(out), lasted));
-            setup.responded = true;
-            setup.ack_owed = confirm.delayed_offer;
-        }
         if let Some(legs) = self.legs.as_mut() {
             legs.ingress.dialog.await_ack();
         }
+        Some(out.into())
+    }
+
+    /// Commits what the peers are told from here, before they are: another home that has to tell them goes on from
+    /// there, and says nothing else under a version that they may have heard (RFC 3264 §8).
+    fn propose_descriptions(&mut self, now: Instant, again: Option<Box<OkAgain>>) {
+        let Some(legs) = self.legs.as_ref() else { return };
+        let (leg, far) = (legs.ingress.state(now), Some(legs.egress.state(now)));
+        let update = Update { side: Side::Ingress, leg, far };
+        let waiting = again.map_or(Waiting::Lazy, Waiting::Described);
+        self.propose(CallCommand::Change(Change::Update(Box::new(update))), waiting);
+    }
+
+    /// The caller's 200 is repeated for what is left of 64·T1.
+    pub(crate) fn repeat_ok(&mut self, now: Instant, again: OkAgain) {
+        let OkAgain { bytes, lasted, at } = again;
+        let times = self.times();
+        let Some(setup) = self.setup.as_mut().filter(|_| self.stage == Stage::Answered) else { return };
+        setup.answer = Some(Answer2xx::resume(now, times, bytes, lasted + now.since(at)));
         let _given_up = self.pump_answer();
     }
 

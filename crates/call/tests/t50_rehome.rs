@@ -84,7 +84,9 @@ fn nothing_is_said_before_the_numbers_are_committed() {
     w.adopt_at(ELSEWHERE);
     w.expect_silence();
     let proposed: Vec<_> = w.proposed.iter().map(name_of).collect();
-    assert_eq!(proposed, ["Advance", "Advance"]);
+    assert_eq!(proposed, ["Update", "Advance", "Advance"]);
+    w.commit();
+    w.expect_silence();
     w.commit();
     w.expect(CALLER, "INVITE");
     w.expect_silence();
@@ -101,7 +103,7 @@ fn ports_that_the_home_does_not_have_are_drawn_anew_and_committed_first() {
         w.commit_all();
         let (near, far) = reinvites(&mut w);
         let (a, b) = if keeps { (10_000, 20_000) } else { (30_000, 40_000) };
-        assert_eq!(first, Some(if keeps { "Advance" } else { "Rehome" }));
+        assert_eq!(first, Some(if keeps { "Update" } else { "Rehome" }));
         assert!(
             near.body().contains(&format!("m=audio {a} ")) && far.body().contains(&format!("m=audio {b} "))
         );
@@ -289,10 +291,13 @@ fn a_caller_whose_ack_is_lost_is_asked_by_re_invite() {
     picked_up(&mut w);
     w.adopt_at(ELSEWHERE);
     // The callee's ACK may have died too.
+    assert_eq!(w.expect(CALLEE, "ACK").get("CSeq"), "1 ACK");
+    // The 200 describes our place, and waits until that is committed.
+    w.expect_silence();
+    w.commit();
     let ok = w.expect(CALLER, "SIP/2.0 200");
     assert_eq!(ok.get("Contact"), "<sip:203.0.113.2:5060>");
     assert!(ok.body().contains("c=IN IP4 203.0.113.2"));
-    assert_eq!(w.expect(CALLEE, "ACK").get("CSeq"), "1 ACK");
     w.commit_all();
     let far = w.expect(CALLEE, "INVITE");
     w.receive(CALLEE, &response(&far, "200 OK", "", CONTACT, &version(ANSWER, "o=b 1 ", 2)));
@@ -312,11 +317,29 @@ fn a_caller_whose_ack_is_lost_is_asked_by_re_invite() {
     let mut w = World::new();
     picked_up(&mut w);
     w.adopt_at(ELSEWHERE);
-    let ok = w.expect(CALLER, "SIP/2.0 200");
     w.commit_all();
+    w.expect(CALLEE, "ACK");
+    let ok = w.expect(CALLER, "SIP/2.0 200");
     w.sent.clear();
     w.receive(CALLER, &from_caller(&ok, "ACK", 1, ""));
     w.expect(CALLER, "INVITE");
+}
+
+#[test]
+fn a_third_home_describes_itself_under_a_version_that_nobody_has_heard() {
+    // RFC 3264 §8; found by the simulation (seed 90): the second home's 200 was heard, and its node died too.
+    let mut w = World::new();
+    picked_up(&mut w);
+    for (address, version) in [(ELSEWHERE, " 2 IN"), ("203.0.113.3:5060", " 3 IN")] {
+        w.adopt_at(address);
+        w.commit_all();
+        w.expect(CALLEE, "ACK");
+        let ok = w.expect(CALLER, "SIP/2.0 200");
+        assert_eq!(ok.from, address.parse().unwrap());
+        assert!(line(&ok.body(), "o=").contains(version), "{}", ok.body());
+        let far = w.expect(CALLEE, "INVITE");
+        assert!(line(&far.body(), "o=").contains(version), "{}", far.body());
+    }
 }
 
 #[test]
