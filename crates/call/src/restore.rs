@@ -146,10 +146,12 @@ impl Call {
         }
     }
 
-    /// Its callee may ring for what is left of its time (kamailio#4938).
+    /// Its callee may ring for what is left of its time (kamailio#4938). One that has answered while nobody heard it
+    /// says so again within T2 (RFC 3261 §13.3.1.4), and its INVITE goes out before its CANCEL where its name is looked up first.
     fn keep_ringing(&mut self, now: Instant, rang: Duration) {
+        let heard = now + self.times().t2 + self.times().t1;
         if let Some(at) = self.timers.get(CallTimer::Ring) {
-            self.timers.set(CallTimer::Ring, now.max(at - rang));
+            self.timers.set(CallTimer::Ring, at.min(heard.max(at - rang)));
         }
     }
 

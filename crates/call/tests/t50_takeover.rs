@@ -156,6 +156,29 @@ fn a_callee_rings_no_longer_because_its_node_died() {
 }
 
 #[test]
+fn a_callee_whose_time_ran_out_while_nobody_heard_it_may_still_answer() {
+    // A 2xx is repeated every T2, 4 s, at the latest (RFC 3261 §13.3.1.4).
+    for answers in [true, false] {
+        let mut w = World::new();
+        let invite = ringing(&mut w);
+        w.time = w.time + Duration::from_secs(70);
+        w.take_over();
+        w.after(Duration::from_secs(4));
+        w.expect_silence();
+        if answers {
+            w.receive(CALLEE, &response(&invite, "200 OK", "b1", CONTACT, ANSWER));
+            w.commit_all();
+            w.expect(CALLEE, "ACK");
+            w.expect(CALLER, "SIP/2.0 200");
+        } else {
+            w.after(Duration::from_secs(1));
+            w.commit_all();
+            w.expect(CALLEE, "CANCEL");
+        }
+    }
+}
+
+#[test]
 fn a_callee_whose_ack_died_with_the_node_gets_it_from_the_successor() {
     let mut w = World::new();
     let (invite, _) = up(&mut w, true);
