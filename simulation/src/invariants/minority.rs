@@ -62,7 +62,8 @@ impl Invariant for MuteMinority {
     }
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
-        for node in view.moved {
+        // A change of members counts from when it is in a log, and need move no copy.
+        for node in view.nodes {
             let members = node.cluster().status().members;
             let voters = members.iter().filter(|it| it.is_voter).map(|it| it.node.0).collect();
             self.voters.insert(node.cluster().node().0, voters);
