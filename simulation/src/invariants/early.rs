@@ -24,6 +24,8 @@ pub struct NothingEarly {
     invites: BTreeMap<String, BTreeSet<String>>,
     /// The branches of INVITEs that opened something, by call: each is an attempt.
     attempts: BTreeMap<u32, BTreeSet<String>>,
+    /// The Call-ID of the last of them.
+    newest: BTreeMap<u32, String>,
     /// Calls that some copy has had, and since when.
     admitted: BTreeMap<u32, Instant>,
 }
@@ -100,7 +102,7 @@ impl NothingEarly {
     /// Calls whose bytes the network has changed are left alone.
     pub fn new(effects: Arc<Effects>) -> NothingEarly {
         let (invites, attempts, admitted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        NothingEarly { effects, invites, attempts, admitted }
+        NothingEarly { effects, invites, attempts, newest: BTreeMap::new(), admitted }
     }
 
     /// What the letter promises, if it does.
@@ -111,12 +113,18 @@ impl NothingEarly {
                 known.insert(letter.branch.to_owned());
                 let number = letter.number.filter(|_| letter.to_tag.is_empty())?;
                 let attempts = self.attempts.entry(number).or_default();
-                attempts.insert(letter.branch.to_owned()).then_some(Promise::Invite(attempts.len()))
+                let fresh = attempts.insert(letter.branch.to_owned());
+                let promise = fresh.then_some(Promise::Invite(attempts.len()))?;
+                self.newest.insert(number, letter.call_id.to_owned());
+                Some(promise)
             }
             (Start::Request("ACK"), _) if to_callee => {
                 let refusal = self.invites.get(letter.call_id).is_some_and(|it| it.contains(letter.branch));
-                // Where messages are lost a callee may be given up and answer late: it gets ACK and BYE.
-                (!refusal && !late).then_some(Promise::Ack)
+                // A callee that is given up, since it could not be heard, and answers while the next one rings gets ACK
+                // and BYE (RFC 3261 §13.2.2.4). Where messages are lost there need not be a next one.
+                let next = letter.number.and_then(|number| self.newest.get(&number));
+                let given_up = next.is_some_and(|call_id| call_id != letter.call_id);
+                (!refusal && !late && !given_up).then_some(Promise::Ack)
             }
             (Start::Response(..200), "INVITE") if !to_callee => Some(Promise::Trying),
             (Start::Response(200..300), "INVITE") if !to_callee => Some(Promise::Answer),
@@ -188,6 +196,21 @@ const OVERDUE: Duration = Duration::from_secs(31);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn i9_only_a_callee_that_is_given_up_is_acknowledged_before_an_answer_is_committed() {
+        let mut early = NothingEarly::new(Arc::default());
+        let mut says = |start, method, call_id, branch, to_tag| {
+            let letter =
+                Letter { start, call_id, cseq: (1, method), from_tag: "f", to_tag, branch, number: Some(1) };
+            early.promise(&letter, true, false)
+        };
+        assert_eq!(says(Start::Request("INVITE"), "INVITE", "a", "a1", ""), Some(Promise::Invite(1)));
+        assert_eq!(says(Start::Request("ACK"), "ACK", "a", "a2", "t"), Some(Promise::Ack));
+        assert_eq!(says(Start::Request("INVITE"), "INVITE", "b", "b1", ""), Some(Promise::Invite(2)));
+        assert_eq!(says(Start::Request("ACK"), "ACK", "a", "a2", "t"), None, "the first target is given up");
+        assert_eq!(says(Start::Request("ACK"), "ACK", "b", "b2", "t"), Some(Promise::Ack));
+    }
 
     #[test]
     fn i9_each_promise_stands_on_what_is_committed_and_on_nothing_less() {
