@@ -109,9 +109,19 @@ impl Wire {
             if another || !self.guards.has(life.node(), from.ip()) {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             }
-            self.clock.sleep_until(self.arrival()).await;
-            let Some(backlog) = self.listener(to) else {
-                return Err(io::ErrorKind::ConnectionRefused.into());
+            let mut again = SYN_AGAIN;
+            let backlog = loop {
+                self.clock.sleep_until(self.arrival()).await;
+                if let Some(backlog) = self.listener(to) {
+                    break backlog;
+                }
+                // A node refuses at its own address. Where a floating one is nobody's, nobody says so: the kernel
+                // asks again after 1, 2, 4, 8 and 16 s (RFC 6298 §2, §5.5).
+                if node_at(to.ip()).is_some() || again > SYN_AGAIN * 16 {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                self.clock.sleep_until(self.clock.now() + again).await;
+                again *= 2;
             };
             let line = lock(&self.lines).add(from, to);
             let near =
@@ -352,5 +362,7 @@ impl Listener for MemoryListener {
     }
 }
 
+/// How long a kernel waits for the answer to a SYN, the first time.
+const SYN_AGAIN: Duration = Duration::from_secs(1);
 /// As in production: bytes that nobody acknowledges end a connection after this long.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
