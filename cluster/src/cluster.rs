@@ -295,6 +295,21 @@ impl Cluster {
         }
     }
 
+    /// How long this node's lease still runs by its own clock, if it may speak now.
+    pub fn lease_left(&self) -> Option<Duration> {
+        self.shared.vigil.lease_left()
+    }
+
+    /// For how long this node, if it leads, counts on a lease of another, and does not evict it.
+    pub fn lease_of(&self, node: NodeId) -> Option<Duration> {
+        self.shared.vigil.lease_of(node)
+    }
+
+    /// Entries of the log below this index are on this node's disk.
+    pub fn durable(&self) -> u64 {
+        self.shared.log.durable()
+    }
+
     /// A guard's word, which the caller has found to be authentic: this life of a node has ended, and its floating
     /// addresses are gone. The node may be evicted at once. Said again, or of an earlier life, it changes nothing.
     pub fn died(&self, node: NodeId, incarnation: Incarnation) {

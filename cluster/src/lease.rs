@@ -259,9 +259,19 @@ impl Grantor {
     /// Whether no lease of this life of a node can be left, whoever granted it.
     pub fn may_evict(&self, node: NodeId, incarnation: Incarnation, now: Instant) -> bool {
         let Some(reign) = self.reign.as_ref().filter(|reign| reign.caught_up) else { return false };
-        let last = reign.granted_at.get(&node).copied().unwrap_or(reign.since);
         let dead = reign.dead.get(&node).is_some_and(|life| *life >= incarnation);
-        dead || now >= last + self.times.wait || planted("eviction-without-waiting")
+        dead || now >= self.lease_ends(reign, node) || planted("eviction-without-waiting")
+    }
+
+    /// How long a lease of this node may still run, whoever granted it: for so long it is not evicted. `None` if
+    /// that is not this node's to say.
+    pub fn lease_runs(&self, node: NodeId, now: Instant) -> Option<Duration> {
+        let reign = self.reign.as_ref().filter(|reign| reign.caught_up)?;
+        Some(self.lease_ends(reign, node).since(now))
+    }
+
+    fn lease_ends(&self, reign: &Reign, node: NodeId) -> Instant {
+        reign.granted_at.get(&node).copied().unwrap_or(reign.since) + self.times.wait
     }
 
     /// Decides to evict a node: the command to propose, once, if it may be. The node is granted nothing

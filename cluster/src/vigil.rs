@@ -104,6 +104,20 @@ impl Vigil {
         self.lock().speaks_until(self.seams.clock.now())
     }
 
+    /// How long this node's lease still runs, if it may speak now.
+    pub(crate) fn lease_left(&self) -> Option<Duration> {
+        let now = self.seams.clock.now();
+        self.lock().speaks_until(now).map(|until| until.since(now))
+    }
+
+    /// For how long this node, if it leads, counts on a lease of another.
+    pub(crate) fn lease_of(&self, node: NodeId) -> Option<Duration> {
+        let (now, leading, watch) = (self.seams.clock.now(), self.raft.leader(), self.lock());
+        // One that was deposed since the last tick grants nothing more.
+        let leads = leading.0 == Leader::Me && leading == watch.leading;
+        watch.grantor.lease_runs(node, now).filter(|_| leads)
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         let now = self.seams.clock.now();
         let watch = self.lock();

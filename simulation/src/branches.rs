@@ -17,6 +17,10 @@ pub struct Branches {
     pub taken: BTreeMap<String, u64>,
     /// What the log alone makes.
     pub state: State,
+    /// The numbers of the batches that were applied, by the node and the life that proposed them.
+    applied: BTreeSet<(u64, u64, u64)>,
+    /// The first batch that was applied twice.
+    pub twice: Option<String>,
 }
 
 impl Branches {
@@ -64,9 +68,19 @@ impl Branches {
             Verdict::Gap { .. } => return self.take("batch=gap".to_owned()),
             Verdict::Fenced => return self.take("batch=fenced".to_owned()),
         };
+        self.applied_once(&stamped.batch);
         self.take("batch=applied".to_owned());
         for ((command, outcome), phase) in stamped.batch.commands.iter().zip(&outcomes).zip(before) {
             self.take(format!("{}={}", name(command, phase), word(outcome)));
+        }
+    }
+
+    /// Each batch of a life counts once, however often it was sent. A boot begins a life and has no number.
+    fn applied_once(&mut self, batch: &Batch) {
+        let (node, life, number) = (batch.node.0, batch.incarnation.0, batch.seq);
+        if life != 0 && !self.applied.insert((node, life.into(), number)) {
+            let found = || format!("batch {number} of node {node} in its life {life} is applied twice");
+            self.twice.get_or_insert_with(found);
         }
     }
 

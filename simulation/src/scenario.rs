@@ -211,6 +211,9 @@ fn once_more(members: &Members, oracle: &Oracle, at: Instant) -> Vec<(String, u6
         let found = format!("node {id} holds {held:016x} at {applied}, and its log makes {made:016x}");
         oracle.found(at, "I-31 the log alone makes the state", found);
     }
+    if let Some(twice) = branches.twice {
+        oracle.found(at, "I-31 a batch is applied once", twice);
+    }
     branches.taken.into_iter().collect()
 }
 

@@ -1,17 +1,20 @@
 //! What must always hold, a file per invariant. Each sees every datagram as it leaves and looks at all living
 //! nodes every few milliseconds; the first breach of each is kept.
 
+mod acknowledged;
 mod billing;
 mod cdrs;
 mod claimants;
 mod digests;
 mod drained;
+mod durable;
 mod early;
 mod finals;
 mod flows;
 mod forward;
 mod interfaces;
 mod leaders;
+mod leases;
 mod limits;
 mod minority;
 mod offers;
@@ -43,17 +46,20 @@ use crate::plan::{self, Plan};
 use crate::trace::Trace;
 use crate::world::World;
 
+pub use acknowledged::Acknowledged;
 pub use billing::NoNegativeBill;
 pub use cdrs::OneCdrPerCall;
 pub use claimants::OneClaimant;
 pub use digests::EqualDigests;
 pub use drained::DrainedIsEmpty;
+pub use durable::OnDisks;
 pub use early::NothingEarly;
 pub use finals::OneFinal;
 pub use flows::NewFlow;
 pub use forward::OnlyForward;
 pub use interfaces::OneInterface;
 pub use leaders::OneLeader;
+pub use leases::NoLongLease;
 pub use limits::Limits;
 pub use minority::MuteMinority;
 pub use offers::OneOffer;
@@ -263,10 +269,12 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(NoFalseRefusal::new(effects.clone())),
         Box::new(OneSpeaker::new(homes.clone())),
         Box::new(OneClaimant),
+        Box::new(NoLongLease::new(detect / 2)),
         Box::new(MuteMinority::new(homes, detect / 2, effects.clone())),
         Box::new(NothingEarly::new(effects.clone())),
         Box::new(Sequence::new(effects.clone())),
         Box::new(OneFinal::new(effects.clone())),
+        Box::new(Acknowledged::new(effects.clone())),
         Box::new(OneOffer::new(effects.clone())),
         Box::new(OneCdrPerCall::default()),
         Box::new(NoNegativeBill),
@@ -277,6 +285,7 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(OnlyForward::default()),
         Box::new(DrainedIsEmpty::default()),
         Box::new(OneLeader::default()),
+        Box::new(OnDisks::new(plan)),
         Box::new(OneInterface::new(world.guards.clone())),
         Box::new(Understood),
     ]
