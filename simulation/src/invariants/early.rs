@@ -1,6 +1,6 @@
 //! I-9: nothing is said before what it rests on is committed, emergency calls aside: no 100 before the admission, no
 //! INVITE before its attempt, no 200 to the caller and no ACK to the callee before the answer, no refusal and no 200
-//! to a BYE before the end.
+//! to a BYE before the end, no 200 to a CANCEL before the wish to give up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct NothingEarly {
     newest: BTreeMap<u32, String>,
     /// Calls that some copy has had, and since when.
     admitted: BTreeMap<u32, Instant>,
+    /// Calls that some callee has answered or refused: their CANCEL comes too late.
+    decided: BTreeSet<u32>,
 }
 
 /// What a node's copy knows of a call.
@@ -57,6 +59,8 @@ enum Promise {
     Refusal,
     /// To either: the call is over.
     Bye,
+    /// To the caller: its wish to give up outlives the node that it told.
+    Cancel,
 }
 
 impl Promise {
@@ -68,6 +72,7 @@ impl Promise {
             Promise::Ack => "an ACK to the callee",
             Promise::Refusal => "a refusal to the caller",
             Promise::Bye => "a 200 to a BYE",
+            Promise::Cancel => "a 200 to a CANCEL",
         }
     }
 
@@ -81,7 +86,7 @@ impl Promise {
                 Known::Rings(attempts) | Known::GivenUp(attempts) | Known::Answered(attempts),
             ) => count <= attempts,
             (Promise::Invite(_), Known::Nothing) => false,
-            (Promise::Answer | Promise::Ack, known) => !matches!(known, Known::Rings(_)),
+            (Promise::Answer | Promise::Ack | Promise::Cancel, known) => !matches!(known, Known::Rings(_)),
             (Promise::Refusal, known) => !matches!(known, Known::Rings(_) | Known::GivenUp(_)),
             (Promise::Bye, known) => !matches!(known, Known::Answered(_)),
         }
@@ -102,7 +107,8 @@ impl NothingEarly {
     /// Calls whose bytes the network has changed are left alone.
     pub fn new(effects: Arc<Effects>) -> NothingEarly {
         let (invites, attempts, admitted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        NothingEarly { effects, invites, attempts, newest: BTreeMap::new(), admitted }
+        let (newest, decided) = (BTreeMap::new(), BTreeSet::new());
+        NothingEarly { effects, invites, attempts, newest, admitted, decided }
     }
 
     /// What the letter promises, if it does.
@@ -130,6 +136,7 @@ impl NothingEarly {
             (Start::Response(200..300), "INVITE") if !to_callee => Some(Promise::Answer),
             (Start::Response(300..), "INVITE") if !to_callee => Some(Promise::Refusal),
             (Start::Response(200..300), "BYE") => Some(Promise::Bye),
+            (Start::Response(200..300), "CANCEL") if !to_callee => Some(Promise::Cancel),
             _ => None,
         }
     }
@@ -142,6 +149,7 @@ impl NothingEarly {
             Promise::Trying => since.is_some(),
             // A caller that waited so long for a commit is told (`call::overdue`).
             Promise::Refusal => since.is_some_and(|since| since >= OVERDUE),
+            Promise::Cancel => self.decided.contains(&number),
             _ => false,
         }
     }
@@ -155,6 +163,10 @@ impl Invariant for NothingEarly {
     fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
         let (letter, node) = (sent.letter?, sent.life.node());
         let (to_caller, to_callee) = (is_caller(sent.to.ip()), is_callee(sent.to.ip()));
+        // What a callee says to the CANCEL itself decides nothing.
+        if node == 0 && letter.is_final_to_invite().is_some_and(|status| status != 487) {
+            self.decided.extend(letter.number);
+        }
         if node == 0 || !(to_caller || to_callee) {
             return None;
         }
@@ -223,5 +235,6 @@ mod tests {
         assert_eq!(stands(Promise::Ack), [true, false, true, true]);
         assert_eq!(stands(Promise::Refusal), [true, false, false, true]);
         assert_eq!(stands(Promise::Bye), [true, true, true, false]);
+        assert_eq!(stands(Promise::Cancel), [true, false, true, true]);
     }
 }

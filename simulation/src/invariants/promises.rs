@@ -85,15 +85,13 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                 is_caller && (declined || judged.limited || stranded || mute || is_excused(end, *at, judged))
             }
             Outcome::TimedOut(_) if is_unspoken(end, *at, judged) || is_crossed(end, story, judged) => true,
-            Outcome::TimedOut("final after CANCEL" | "ACK") if declined && died_amid(story, judged) => true,
+            Outcome::TimedOut("final after CANCEL") if declined && died_amid(story, judged, *at) => true,
+            Outcome::TimedOut("ACK") if declined && died_amid(story, judged, answered_by(*at)) => true,
             Outcome::TimedOut(_) if is_refused_a_stream(end, *at, judged) => true,
             Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
             // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
                 judged.effects.any_took_none(end.began, *at)
-                    || story
-                        .ends()
-                        .all(|it| std::ptr::eq(it, end) || outcome(it) == Some(&Outcome::Completed))
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
             // Its probe crossed the other end's BYE.
@@ -127,9 +125,16 @@ fn overlaps(story: &Story, fault: &Fault) -> bool {
     began < fault.until + AFTER && fault.from <= ended
 }
 
-/// Whether a node may have died while a call was.
-fn died_amid(story: &Story, judged: &Judged<'_>) -> bool {
-    judged.plan.faults.iter().any(|fault| fault.kind.kills() && overlaps(story, fault))
+/// Whether a node may have died while a call was, up to a moment.
+fn died_amid(story: &Story, judged: &Judged<'_>, until: Instant) -> bool {
+    let kills = |fault: &Fault| fault.kind.kills() && fault.from <= until && overlaps(story, fault);
+    judged.plan.faults.iter().any(kills)
+}
+
+/// When a callee that waited in vain for an ACK had answered, and its answer was surely heard where anybody was: what
+/// happened later excuses nobody.
+fn answered_by(gave_up: Instant) -> Instant {
+    gave_up - (GIVE_UP - AFTER)
 }
 
 /// Whether a callee has refused, be that acknowledged or not.
@@ -176,12 +181,12 @@ fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
 /// Whether a refusal was committed and its node was lost before it was spoken: the caller, if it gives up, hears 481, and
 /// the callee's refusal is never acknowledged. Tolerated until a successor repeats the refusals of its home.
 fn is_unspoken(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
-    let is_it = match outcome(end) {
-        Some(Outcome::TimedOut("final after CANCEL")) => is_caller(end.peer.ip()),
-        Some(Outcome::TimedOut("ACK")) => !is_caller(end.peer.ip()),
-        _ => false,
+    let until = match outcome(end) {
+        Some(Outcome::TimedOut("final after CANCEL")) if is_caller(end.peer.ip()) => ended,
+        Some(Outcome::TimedOut("ACK")) if !is_caller(end.peer.ip()) => answered_by(ended),
+        _ => return false,
     };
-    is_it && end.answered.is_none() && judged.effects.any_took_none(end.began, ended)
+    end.answered.is_none() && judged.effects.any_took_none(end.began, until)
 }
 
 /// Whether an end that speaks SIP over TCP asked something while nobody took its connection: nothing repeats it.
