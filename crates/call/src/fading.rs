@@ -146,9 +146,6 @@ impl Call {
         flow: Flow,
     ) {
         let view = invite.view();
-        if planted("late-answer-ignored") {
-            return;
-        }
         if let Some(sent) = invite_sent(&view, None) {
             self.dismiss(now, &sent, response, flow);
         }
@@ -181,6 +178,9 @@ impl Call {
 
     /// ACK and BYE for a 2xx that lost (RFC 3261 §13.2.2.4).
     fn dismiss(&mut self, now: Instant, sent: &InviteSent<'_>, response: &Message<'_>, flow: Flow) {
+        if planted("late-answer-ignored") {
+            return;
+        }
         let flow = self.flow_here(flow).unwrap_or(flow);
         let Ok(mut lost) = Dialog::from_response(sent, response, dialog::Settings::default()) else { return };
         let ack = self.write_ack((lost.state(), flow), sent.cseq, &[]);
