@@ -10,6 +10,7 @@ use machine::{Instant, Machine, WallTime};
 use sip::OwnedMessage;
 use smallvec::SmallVec;
 use transaction::{Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteClient, ServerInput};
+use trunk::Target;
 
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Stage, Waiting};
@@ -252,32 +253,7 @@ impl Call {
         if setup.cancelled {
             return self.conclude(now, wall, Verdict::Ours(reject::cancelled()), HangupBy::Caller);
         }
-        let demanded =
-            response.as_ref().filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
-        let again = demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se));
-        let challenge = response.as_ref().and_then(|m| self.challenged(target, status, &m.view()));
-        let mut onward = Vec::new();
-        let from_target = match (again, challenge) {
-            // Once more to the same target, with what it demands (RFC 4028 §7.3).
-            (Some(min_se), _) => {
-                if let Some(setup) = self.setup.as_mut() {
-                    setup.session_expires = Some(min_se);
-                }
-                Some(target)
-            }
-            // Once more, with what it asks for (RFC 3261 §22.3).
-            (None, Some(challenge)) => {
-                if let Some(setup) = self.setup.as_mut() {
-                    setup.challenge = Some(challenge);
-                }
-                Some(target)
-            }
-            (None, None) => {
-                self.setup.iter_mut().for_each(|setup| setup.challenge = None);
-                onward = self.sent_on(target, status, response.as_deref());
-                if onward.is_empty() { self.next_target(target, status) } else { Some(target + 1) }
-            }
-        };
+        let (from_target, onward) = self.after_failure(target, status, response.as_deref());
         let ended = AttemptEnd { status, at: wall };
         match from_target {
             Some(from_target) => {
@@ -301,6 +277,37 @@ impl Call {
                     _ => Verdict::Ours(reject::unreached(status)),
                 };
                 self.conclude(now, wall, verdict, HangupBy::Callee);
+            }
+        }
+    }
+
+    /// Which target of the plan comes after a failed attempt, if any, and the targets that a redirect puts there.
+    fn after_failure(
+        &mut self,
+        target: u16,
+        status: u16,
+        response: Option<&OwnedMessage>,
+    ) -> (Option<u16>, Vec<Target>) {
+        let challenge = response.and_then(|m| self.challenged(target, status, &m.view()));
+        let Some(setup) = self.setup.as_mut() else { return (None, Vec::new()) };
+        let demanded = response.filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
+        match demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se)) {
+            // Once more to the same target, with what it demands (RFC 4028 §7.3).
+            Some(min_se) => {
+                setup.session_expires = Some(min_se);
+                (Some(target), Vec::new())
+            }
+            // Once more, with what it asks for (RFC 3261 §22.3).
+            None if challenge.is_some() => {
+                setup.challenge = challenge;
+                (Some(target), Vec::new())
+            }
+            None => {
+                setup.challenge = None;
+                let onward = self.sent_on(target, status, response);
+                let next =
+                    if onward.is_empty() { self.next_target(target, status) } else { Some(target + 1) };
+                (next, onward)
             }
         }
     }
