@@ -15,7 +15,7 @@ pub struct OnDisks {
 
 /// Whether an entry can be on the disks of a majority: some are known to have it not, of the rest nobody knows.
 const fn may_be_on_disks(voters: usize, without: usize) -> bool {
-    (voters.saturating_sub(without)) * 2 > voters
+    voters.saturating_sub(without) * 2 > voters
 }
 
 impl OnDisks {

@@ -65,13 +65,12 @@ impl Invariant for NoLongLease {
                     beyond.as_millis()
                 ));
             }
-            let leaders = view.nodes.iter().filter(|leader| view.up.contains(&leader.cluster().node().0));
-            let (leader, beyond) =
-                leaders.filter_map(|leader| Some((leader, beyond(leader, node, left)?))).next()?;
+            let mut leaders = view.nodes.iter().filter(|it| view.up.contains(&it.cluster().node().0));
+            let (leader, more) = leaders.find_map(|leader| Some((leader, beyond(leader, node, left)?)))?;
             let leader = leader.cluster().node();
             Some(format!(
                 "node {id} has a lease for {} µs more than node {leader} counts on",
-                beyond.as_micros()
+                more.as_micros()
             ))
         })
     }
