@@ -109,7 +109,10 @@ impl NodeHandle {
             Err(ChangeError::Silent(_)) => return Err(MemberError::Unreachable { node, at }),
             joined => joined?,
         }
-        self.until(BOOT_MAX, lives).await;
+        // A vote that is left over from a node of that id, and is about to go, is no membership of this one.
+        if !self.until(BOOT_MAX, lives).await {
+            return Err(MemberError::Learning(node));
+        }
         Ok(self.cluster().status().members.iter().any(|member| member.node == node && member.is_voter))
     }
 
