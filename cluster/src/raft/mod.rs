@@ -104,6 +104,8 @@ pub(crate) struct Raft {
     inbox: Inbox,
     server: ServerMetrics,
     node: NodeId,
+    /// It was let in by others, and founded nothing.
+    joins: bool,
 }
 
 type ServerMetrics = WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
@@ -172,7 +174,7 @@ impl Raft {
         let started = openraft::Raft::new(node.0, config, network, Store::new(log, linked), machine);
         let raft = ambient.scope(started).await.map_err(|error| RaftError::Stopped(Stopped::new(&error)))?;
         let server = raft.server_metrics();
-        let raft = Raft { raft, ambient, exchange, inbox, server, node };
+        let raft = Raft { raft, ambient, exchange, inbox, server, node, joins };
         // Without links there are no others.
         let peers = if linked { peers } else { Vec::new() };
         raft.stand(&peers, joins).await.map_err(RaftError::Stopped)?;
@@ -325,6 +327,9 @@ impl Raft {
     fn answer(&self, from: NodeId, request: Request) -> desk::Making {
         let (raft, inbox, members) = (self.raft.clone(), self.inbox.clone(), self.clone());
         Box::pin(async move {
+            if matches!(request, Request::Vote(_) | Request::PreVote(_)) && members.is_newcomer().await {
+                return None;
+            }
             // If Raft has stopped there is nothing to say.
             match request {
                 Request::Append(request) => raft.append_entries(request).await.ok().map(Answer::Appended),
@@ -342,6 +347,13 @@ impl Raft {
                 Request::Delivered(delivered) => inbox.install(from, &raft, delivered).await,
             }
         })
+    }
+
+    /// Whether it knows of no member yet, and has founded nothing. Its vote would be that of an earlier node of the same
+    /// id, which has promised what this one does not know of: a voter that has slept through the other's removal
+    /// would be elected by it.
+    async fn is_newcomer(&self) -> bool {
+        self.joins && !self.raft.is_initialized().await.unwrap_or(false)
     }
 
     /// The link to a node is gone.

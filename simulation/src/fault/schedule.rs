@@ -229,7 +229,7 @@ mod tests {
     fn every_kind_with_a_time_is_drawn_and_no_other() {
         let mut rng = Rng::from_u64(1);
         let mut drawn: BTreeMap<Kind, u64> = BTreeMap::new();
-        (0..10_000).for_each(|_| *drawn.entry(kind(&mut rng)).or_default() += 1);
+        (0..20_000).for_each(|_| *drawn.entry(kind(&mut rng)).or_default() += 1);
         for kind in Kind::ALL {
             let found = drawn.get(&kind).is_some_and(|times| *times > 50);
             assert_eq!(found, is_drawn(kind), "{kind}");
