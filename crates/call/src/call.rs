@@ -367,7 +367,7 @@ impl Call {
             Waiting::DelayedAck(sdp) => self.answer_recorded(&sdp),
             Waiting::Exchange(number) => self.exchange_recorded(now, wall, number),
             Waiting::Advance(side, reserved_to) => self.advanced(now, wall, side, reserved_to),
-            Waiting::Described(again) => self.repeat_ok(now, *again),
+            Waiting::Described(again) => self.repeat_ok(now, wall, *again),
             Waiting::End => self.ended(now),
         }
     }

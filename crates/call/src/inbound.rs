@@ -115,7 +115,7 @@ impl Call {
     }
 
     /// RFC 3261 §13.3.1.4: a caller that never acknowledges is sent BYE.
-    fn never_acknowledged(&mut self, now: Instant, wall: WallTime) {
+    pub(crate) fn never_acknowledged(&mut self, now: Instant, wall: WallTime) {
         if let Some(setup) = self.setup.as_mut() {
             setup.answer = None;
         }

@@ -208,7 +208,7 @@ impl Call {
         if self.media.ports.is_some() && strays != [false, false] {
             self.propose_descriptions(now, again);
         } else if let Some(again) = again {
-            self.repeat_ok(now, *again);
+            self.repeat_ok(now, wall, *again);
         }
         // A successor's numbers begin above the predecessor's block, and that is recorded before one is used.
         self.keep_numbers(Side::Ingress);
@@ -276,12 +276,15 @@ impl Call {
     }
 
     /// The caller's 200 is repeated for what is left of 64·T1.
-    pub(crate) fn repeat_ok(&mut self, now: Instant, again: OkAgain) {
+    pub(crate) fn repeat_ok(&mut self, now: Instant, wall: WallTime, again: OkAgain) {
         let OkAgain { bytes, lasted, at } = again;
         let times = self.times();
-        let Some(setup) = self.setup.as_mut().filter(|_| self.stage == Stage::Answered) else { return };
+        // One that ends meanwhile, too: its caller gets no BYE before its ACK (RFC 3261 §15).
+        let Some(setup) = self.setup.as_mut() else { return };
         setup.answer = Some(Answer2xx::resume(now, times, bytes, lasted + now.since(at)));
-        let _given_up = self.pump_answer();
+        if self.pump_answer() {
+            self.never_acknowledged(now, wall);
+        }
     }
 
     fn dialog_settings(&self, party: Option<&Party>) -> dialog::Settings {

@@ -109,8 +109,11 @@ impl NodeHandle {
             Err(ChangeError::Silent(_)) => return Err(MemberError::Unreachable { node, at }),
             joined => joined?,
         }
-        // A vote that is left over from a node of that id, and is about to go, is no membership of this one.
-        if !self.until(BOOT_MAX, lives).await {
+        // Whoever answered may lead no longer, and this node may lag: both may mean an earlier node of that id. Once this
+        // is applied here, so is all that was decided before.
+        self.order(Command::Tick).await.map_err(|_| MemberError::Learning(node))?;
+        let is_member = || self.cluster().status().members.iter().any(|member| member.node == node);
+        if !self.until(BOOT_MAX, || lives() && is_member()).await {
             return Err(MemberError::Learning(node));
         }
         Ok(self.cluster().status().members.iter().any(|member| member.node == node && member.is_voter))
