@@ -154,6 +154,10 @@ impl Plan {
     /// Peers do nothing but one thing; nothing at all, if that is cut. A limit that is never reached.
     fn only(&mut self, kind: Kind, is_cut: bool) {
         (self.limit, self.variety) = (1_000, Variety::plain());
+        if matches!(kind, Kind::TcpReset | Kind::TcpHalfOpen) {
+            // Everybody has connections.
+            self.variety.tcp = u8::MAX;
+        }
         let share = if is_cut { 0.0 } else { 0.6 };
         for mix in self.callers.iter_mut().chain(&mut self.callees) {
             let hold_spread = if kind == Kind::Glare { Duration::ZERO } else { mix.hold_spread };
