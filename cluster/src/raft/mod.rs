@@ -9,7 +9,6 @@ mod frame;
 mod machine;
 mod members;
 mod network;
-mod news;
 mod parcel;
 mod pipeline;
 mod runtime;

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use call::NodeId;
 use env::Purpose;
 use futures::{Stream, StreamExt};
 use machine::Instant;
@@ -16,7 +15,6 @@ use openraft::type_config::alias::LogIdOf;
 
 use super::exchange::Channel;
 use super::frame::{Answer, Request};
-use super::news;
 use super::types::TypeConfig;
 
 type LogId = Option<LogIdOf<TypeConfig>>;
@@ -32,28 +30,8 @@ pub(super) struct Pipeline<S> {
     covered: Option<LogId>,
     /// How long an answer may take.
     patience: Duration,
-    alarm: Alarm,
-    news: news::Desk,
-    news_due: Alarm,
+    alarm: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     over: bool,
-}
-
-/// Rings at a time, or earlier: one that was set for an earlier time is set again only when it rings.
-#[derive(Default)]
-struct Alarm(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
-
-impl Alarm {
-    /// Whether the time has come.
-    fn rings(&mut self, channel: &Channel, due: Instant, cx: &mut Context<'_>) -> bool {
-        while channel.now() < due {
-            let alarm = self.0.get_or_insert_with(|| channel.sleep_until(due));
-            if alarm.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            self.0 = None;
-        }
-        true
-    }
 }
 
 /// A request that awaits its answer.
@@ -78,9 +56,7 @@ where
             window: VecDeque::new(),
             covered: None,
             patience,
-            alarm: Alarm::default(),
-            news: news::Desk::default(),
-            news_due: Alarm::default(),
+            alarm: None,
             over: false,
         }
     }
@@ -91,28 +67,13 @@ where
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         // News of a commit needs no answer where one to the entries themselves comes anyhow.
         if request.entries.is_empty() && self.covered.is_some_and(|covered| covered >= last) {
-            let news = self.news.take(self.channel.now(), request);
-            return news.is_none_or(|news| self.mention(news));
+            return self.channel.ask(Purpose::Raft, Request::Mention(request)).is_some();
         }
-        self.news.passes(NodeId(self.to), &request);
         let at = self.channel.now();
         let Some(number) = self.channel.ask(Purpose::Raft, Request::Append(request)) else { return false };
         self.covered = self.covered.max(Some(last));
         self.window.push_back(Sent { number, at, term, prev, last });
         true
-    }
-
-    fn mention(&mut self, news: AppendEntriesRequest<TypeConfig>) -> bool {
-        self.channel.ask(Purpose::Raft, Request::Mention(news)).is_some()
-    }
-
-    /// Sends news of commits that has waited long enough, or if it is the last; `false` if it is lost.
-    fn send_news(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(due) = self.news.due() else { return true };
-        if self.input.is_some() && !self.news_due.rings(&self.channel, due, cx) {
-            return true;
-        }
-        self.news.release().is_none_or(|news| self.mention(news))
     }
 
     /// Takes an answer: to the oldest request, or that a mention failed.
@@ -151,12 +112,21 @@ where
 
     /// Whether the oldest answer has taken too long.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.window.front() {
-            Some(oldest) => self.alarm.rings(&self.channel, oldest.at + self.patience, cx),
-            None => {
-                self.alarm = Alarm::default();
-                false
+        loop {
+            let Some(oldest) = self.window.front() else {
+                self.alarm = None;
+                return false;
+            };
+            let due = oldest.at + self.patience;
+            if self.channel.now() >= due {
+                return true;
             }
+            // An alarm that was set for an earlier request rings too early; it is set again only then.
+            let alarm = self.alarm.get_or_insert_with(|| self.channel.sleep_until(due));
+            if alarm.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.alarm = None;
         }
     }
 }
@@ -193,9 +163,6 @@ where
                 Poll::Ready(None) => this.input = None,
                 Poll::Pending => break,
             }
-        }
-        if !this.send_news(cx) {
-            return Poll::Ready(Some(this.fail()));
         }
         if this.input.is_none() && this.window.is_empty() {
             this.over = true;
