@@ -14,7 +14,7 @@ use crate::bans::BAN;
 use crate::lock;
 use crate::metrics::add;
 use crate::shared::Shared;
-use crate::switch::Incoming;
+use crate::switch::{Incoming, is_named};
 
 /// Who sent a request.
 pub(crate) enum Caller {
@@ -65,7 +65,7 @@ impl Shared {
         };
         let identified = ask(&asked);
         let is_banned = || lock(&self.bans).is_banned(self.world.clock.now(), incoming.flow.remote.ip());
-        let is_named = is_named(&identified);
+        let is_named = is_named(incoming.context, &incoming.flow);
         if !is_named && is_banned() {
             return Caller::Banned;
         }
@@ -163,7 +163,11 @@ impl Shared {
 
     /// What nonces say of whom they were given to.
     fn mark(&self, source: IpAddr) -> u64 {
-        self.secret.digest(&[b"nonce for", source.to_string().as_bytes()]) as u64 & MARK
+        let source = match source {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        self.secret.digest(&[b"nonce for", &source.octets()]) as u64 & MARK
     }
 
     fn challenged(
@@ -241,17 +245,6 @@ impl Shared {
             None => Vec::new(),
         };
         auth::check(&self.nonces, self.cluster.cluster().time(), &claim, kept, &taken)
-    }
-}
-
-/// Whether the configuration names the source: by address, not by what it sends.
-fn is_named(identified: &Identified) -> bool {
-    let names = |trunk: &Arc<Trunk>| !trunk.access.networks.is_empty() || !trunk.access.hosts.is_empty();
-    match identified {
-        Identified::Trunk { .. } | Identified::Gateway { .. } | Identified::Refuse(_) => true,
-        Identified::Claimed { trunk, .. } => names(trunk),
-        Identified::Challenge { candidates } => candidates.iter().any(names),
-        Identified::Unknown => false,
     }
 }
 

@@ -79,7 +79,7 @@ impl Shared {
         error: ParseError,
         context: &Arc<Context>,
     ) -> Standing {
-        if !context.resources.is_named(flow.remote, flow.transport, flow.local.port()) {
+        if !is_named(context, &flow) {
             self.metrics.dropped(Drop::UnknownSource);
             return Standing::Stranger;
         }
@@ -186,9 +186,7 @@ impl Shared {
     /// Whether somebody is known at the source: a trunk or gateway names it, or an account is registered there. A scanner
     /// learns nothing from a trunk whose accounts may come from anywhere.
     fn is_heard(&self, incoming: &Incoming<'_>) -> bool {
-        let flow = &incoming.flow;
-        let named = incoming.context.resources.is_named(flow.remote, flow.transport, flow.local.port());
-        named || self.is_registered_at(flow.remote.ip())
+        is_named(incoming.context, &incoming.flow) || self.is_registered_at(incoming.flow.remote.ip())
     }
 
     /// Nobody admits its source.
@@ -306,6 +304,11 @@ impl Shared {
 /// Whether any trunk or gateway admits the source.
 fn is_known(context: &Context, flow: &Flow) -> bool {
     context.resources.is_known(flow.remote, flow.transport, flow.local.port())
+}
+
+/// Whether any trunk or gateway names the source by its address.
+pub(crate) fn is_named(context: &Context, flow: &Flow) -> bool {
+    context.resources.is_named(flow.remote, flow.transport, flow.local.port())
 }
 
 /// What the streams deliver goes the same way as datagrams.
