@@ -362,8 +362,10 @@ impl Call {
                 }
                 self.answer_kind(now, &Kind::Cancel, 200);
             }
-            // Too late: the answer stands, or the end is on its way (RFC 3261 §9.2).
-            Stage::Answered | Stage::Ending | Stage::Over => {
+            // Answered once the end is committed: a successor that knows of neither would ring on.
+            Stage::Ending => {}
+            // Too late: the answer stands, or the call is over (RFC 3261 §9.2).
+            Stage::Answered | Stage::Over => {
                 self.answer_kind(now, &Kind::Cancel, 200);
             }
         }

@@ -113,6 +113,7 @@ impl Call {
             None => self.setup = None,
         }
         self.acknowledge_exchanges();
+        self.answer_kind(now, &Kind::Cancel, 200);
         self.answer_byes(now);
     }
 

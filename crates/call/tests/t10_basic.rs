@@ -111,6 +111,23 @@ fn a_cancel_reaches_the_callee_at_once_and_its_200_waits_for_the_commit() {
     assert_eq!((w.cdrs.len(), w.cdrs[0].sip_status, w.cdrs[0].hangup_by), (1, 487, HangupBy::Caller));
 }
 
+/// The end may be lost with its node: a successor that knew of neither would ring on for a caller that has its 200.
+#[test]
+fn a_cancel_that_crosses_a_refusal_is_answered_when_the_end_is_committed() {
+    let mut w = World::new();
+    let invite = ringing(&mut w);
+    w.receive(CALLEE, &response(&invite, "486 Busy Here", "b1", "", ""));
+    w.receive(CALLER, &ladder::invite("", "").replace("INVITE", "CANCEL"));
+    w.expect_silence();
+    w.commit_all();
+    w.expect(CALLEE, "ACK");
+    let answers = w.take("SIP/2.0");
+    let told: Vec<_> = answers.iter().map(|it| (it.start().to_owned(), it.get("CSeq"))).collect();
+    let told: Vec<_> = told.iter().map(|(start, cseq)| (start.as_str(), cseq.as_str())).collect();
+    assert_eq!(told, [("SIP/2.0 486 Busy Here", "1 INVITE"), ("SIP/2.0 200 OK", "1 CANCEL")]);
+    assert_eq!(w.cdrs.first().map(|cdr| cdr.sip_status), Some(486));
+}
+
 #[test]
 fn a_cancel_that_crosses_the_answer_costs_the_callee_an_ack_and_a_bye() {
     // RFC 3261 §9.1 and I-15: never charged and dropped silently.
