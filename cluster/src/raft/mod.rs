@@ -380,7 +380,7 @@ impl Raft {
 
     /// Hands the lead to the voter that is furthest, if this node leads and there is another.
     pub(crate) async fn hand_over(&self) {
-        if self.leader().0 != Leader::Me {
+        if self.leader().0 != Leader::Me || self.stopped().is_some() {
             return;
         }
         let members = self.members();
@@ -411,8 +411,12 @@ impl Raft {
 
     /// Ends; what is not committed is found again at the next start.
     pub(crate) async fn stop(&self) {
-        // Whether it had stopped already makes no difference.
-        let _ = self.ambient.scope(self.raft.shutdown()).await;
+        // openraft may panic when it is asked about a core that has failed, if somebody asked before and did not wait
+        // for the answer: it is left alone then.
+        if self.stopped().is_none() {
+            // Whether it stops of itself meanwhile makes no difference.
+            let _ = self.ambient.scope(self.raft.shutdown()).await;
+        }
     }
 }
 

@@ -38,8 +38,6 @@ pub(super) struct Pipeline<S> {
 struct Sent {
     number: u32,
     at: Instant,
-    /// The term of the leader that sent it.
-    term: u64,
     prev: LogId,
     last: LogId,
 }
@@ -63,7 +61,7 @@ where
 
     /// Sends one request; `false` if it is lost.
     fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> bool {
-        let (prev, term) = (request.prev_log_id, request.vote.leader_id.term);
+        let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         // News of a commit needs no answer where one to the entries themselves comes anyhow.
         if request.entries.is_empty() && self.covered.is_some_and(|covered| covered >= last) {
@@ -72,7 +70,7 @@ where
         let at = self.channel.now();
         let Some(number) = self.channel.ask(Purpose::Raft, Request::Append(request)) else { return false };
         self.covered = self.covered.max(Some(last));
-        self.window.push_back(Sent { number, at, term, prev, last });
+        self.window.push_back(Sent { number, at, prev, last });
         true
     }
 
@@ -87,9 +85,6 @@ where
             Some(at) => {
                 // Answers before this one are lost; it says all that they said.
                 let sent = self.window.drain(..=at).next_back();
-                if let Some(sent) = sent.as_ref().filter(|_| is_success) {
-                    self.channel.acknowledged(sent.term, sent.at);
-                }
                 sent.map_or((None, None), |sent| (sent.prev, sent.last))
             }
             // A mention failed: what it followed conflicts.
