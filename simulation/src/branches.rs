@@ -156,6 +156,7 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Call(call::Outcome::Target(_)) => "target",
         Outcome::Call(call::Outcome::Limited(_)) => "limited",
         Outcome::Call(call::Outcome::Duplicate(_)) => "duplicate",
+        Outcome::Call(call::Outcome::Refused(_)) => "refused-before",
         Outcome::Call(call::Outcome::Merged) => "merged",
         Outcome::Call(call::Outcome::Replayed) => "replayed",
         Outcome::Registered(_) => "registered",

@@ -135,7 +135,7 @@ impl Step<'_> {
                 let cdr = Cdr::limited(self.call, admit, &limited, &self.state.resources, self.node);
                 self.keep_cdr(cdr);
                 self.state.invites.decide(&admit.key, self.call, Some(limited.clone()));
-                self.state.invites.finish(&admit.key, self.state.time);
+                self.state.invites.finish(&admit.key, None, self.state.time);
                 return call::Outcome::Limited(limited);
             }
         };
@@ -233,7 +233,7 @@ impl Step<'_> {
             let _ = refuse.proof.as_ref().is_none_or(|proof| self.state.take_proof(proof));
             self.keep_cdr(Cdr::refused(self.call, refuse, self.node));
             self.state.invites.decide(&refuse.key, self.call, None);
-            self.state.invites.finish(&refuse.key, self.state.time);
+            self.state.invites.finish(&refuse.key, Some(refuse.status), self.state.time);
         }
         call::Outcome::Done
     }
@@ -300,7 +300,8 @@ impl Step<'_> {
         if planted("slot-released-twice") {
             self.state.slots.release(self.call, &record.slots);
         }
-        self.state.invites.finish(&record.admit.key, self.state.time);
+        let refused = matches!(record.phase, Phase::Ringing { .. }).then_some(end.status);
+        self.state.invites.finish(&record.admit.key, refused, self.state.time);
         self.state.digest = self.state.digest.wrapping_sub(digest::of_call(record));
         self.deltas.push(Delta::CallEnded(self.call));
         if planted("cdr-twice") && record.attempts.len() > 1 {

@@ -15,6 +15,8 @@ pub(super) struct Decided {
     call: CallId,
     /// The limit that refused it.
     limited: Option<Limited>,
+    /// Its final status, where it was never answered and is over.
+    refused: Option<u16>,
 }
 
 /// The INVITEs of live calls and of those that ended a moment ago.
@@ -32,17 +34,21 @@ impl Invites {
         Some(match &decided.limited {
             _ if decided.branch != key.branch => Outcome::Merged,
             Some(limited) => Outcome::Limited(limited.clone()),
-            None => Outcome::Duplicate(decided.call),
+            None => decided.refused.map_or(Outcome::Duplicate(decided.call), Outcome::Refused),
         })
     }
 
     /// Notes a decision.
     pub(super) fn decide(&mut self, key: &InviteKey, call: CallId, limited: Option<Limited>) {
-        self.decided.insert(key.dialog, Decided { branch: key.branch, call, limited });
+        self.decided.insert(key.dialog, Decided { branch: key.branch, call, limited, refused: None });
     }
 
-    /// The call is over, or never was: forget it in 64·T1.
-    pub(super) fn finish(&mut self, key: &InviteKey, now: ClusterTime) {
+    /// The call is over, or never was: forget it in 64·T1. Until then a caller that has not heard how it was refused
+    /// hears it from whoever gets the next copy.
+    pub(super) fn finish(&mut self, key: &InviteKey, refused: Option<u16>, now: ClusterTime) {
+        if let Some(decided) = self.decided.get_mut(&key.dialog) {
+            decided.refused = refused;
+        }
         self.leaving.push_back((now + LINGER, key.dialog));
     }
 

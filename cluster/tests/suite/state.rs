@@ -159,9 +159,27 @@ fn a_repeated_invite_finds_its_call_and_a_merged_one_is_known_until_64_t1_after_
     assert_eq!(bench.used(&Scope::Trunk(name("t"))), 1);
     bench.call(1, end(487, 1_800_000_000_500));
     bench.time += 31_999;
-    assert_eq!(again(&mut bench, 4, 1), Call::Duplicate(first));
+    assert_eq!(again(&mut bench, 4, 1), Call::Refused(487));
     bench.time += 1;
     assert_eq!(again(&mut bench, 5, 1), Call::Target(0));
+}
+
+#[test]
+fn a_repeated_invite_hears_how_it_was_refused_unless_it_was_answered_first() {
+    for (answered, heard) in [(false, Call::Refused(503)), (true, Call::Duplicate(bench().id(1)))] {
+        let mut bench = bench();
+        bench.admit(admit(1, "t", &["h"]));
+        if answered {
+            bench.call(1, confirm(1_800_000_001_000));
+        }
+        bench.call(1, end(if answered { 200 } else { 503 }, 1_800_000_002_000));
+        let again = |state: &mut Bench| state.call(2, CallCommand::Admit(admit(1, "t", &["h"]).into()));
+        assert_eq!(again(&mut bench), heard);
+        // A successor that got a snapshot instead of the entries knows it too.
+        let snapshot: Vec<u8> = bench.state.clone().into_snapshot(Vec::new()).flatten().collect();
+        bench.state = State::from_snapshot(&snapshot).expect("whole").1;
+        assert_eq!(again(&mut bench), heard);
+    }
 }
 
 #[test]
@@ -185,6 +203,8 @@ fn a_repeated_invite_of_a_refused_call_hears_the_same_and_makes_no_second_cdr() 
         }))
     };
     assert_eq!((bench.call(3, refuse()), bench.call(3, refuse())), (Call::Done, Call::Done));
+    let copy = CallCommand::Admit(admit(3, "t", &["g"]).into());
+    assert_eq!(bench.call(4, copy), Call::Refused(403), "admitted meanwhile or not");
     let statuses: Vec<_> = bench.state.cdrs().map(|(_, cdr)| cdr.sip_status).collect();
     assert_eq!(statuses.len(), 2);
     assert_eq!(statuses[1], 403);

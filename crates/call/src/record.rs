@@ -322,6 +322,8 @@ pub enum Outcome {
     Limited(Limited),
     /// The same INVITE was admitted before, as this call.
     Duplicate(CallId),
+    /// The same INVITE was refused before, with this status; its caller may not have heard it.
+    Refused(u16),
     /// The same request came by another way: 482 (RFC 3261 §8.2.2.2).
     Merged,
     /// The caller's digest was used before: it is challenged again.

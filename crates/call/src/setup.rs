@@ -186,6 +186,11 @@ impl Call {
                 self.release_media();
                 self.refuse(now, reject::merged());
             }
+            Outcome::Refused(status) => {
+                self.stage = Stage::Over;
+                self.release_media();
+                self.refuse(now, Answer::new(status, "said before"));
+            }
             Outcome::Duplicate(_) if planted("copy-answered") => {
                 self.stage = Stage::Over;
                 self.release_media();
@@ -335,9 +340,12 @@ impl Call {
             Outcome::Limited(limited) => {
                 self.conclude(now, wall, Verdict::Ours(self.limited(&limited)), HangupBy::System);
             }
-            Outcome::Duplicate(_) | Outcome::Merged | Outcome::Replayed | Outcome::Stale | Outcome::Done => {
-                self.vanish()
-            }
+            Outcome::Duplicate(_)
+            | Outcome::Refused(_)
+            | Outcome::Merged
+            | Outcome::Replayed
+            | Outcome::Stale
+            | Outcome::Done => self.vanish(),
         }
     }
 
