@@ -15,7 +15,7 @@ use trunk::settings::PortRange;
 use crate::branches::Branches;
 use crate::fault::{Kind, Site, perform};
 use crate::healing::ails;
-use crate::invariants::{Oracle, View, Violation, all, judge, talk};
+use crate::invariants::{Oracle, View, Violation, all, judge, number_of, talk};
 use crate::letter::Letter;
 use crate::members::Members;
 use crate::peers::{Peer, Society, Wish, live};
@@ -255,8 +255,8 @@ async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
         site.oracle.found(clock.now(), HEALS, format!("when all calls had ended: {ails}"));
     }
     if !is_empty(site) {
-        let left: usize = site.members.alive().iter().map(node::NodeHandle::calls).sum();
-        site.oracle.found(clock.now(), HEALS, format!("{left} calls live on, and no end of theirs does"));
+        let left = left(site).map_or_else(|| "a call".to_owned(), |number| format!("call #{number}"));
+        site.oracle.found(clock.now(), HEALS, format!("{left} lives on, and no end of it does"));
     }
     society.wish.set(Wish::Leave);
 }
@@ -279,6 +279,13 @@ async fn heal(site: &mut Site<'_>, at_most: Duration, lingering: bool) -> Result
 
 fn is_empty(site: &Site<'_>) -> bool {
     site.members.alive().iter().all(|node| node.cluster().read(|state| state.calls().len()) == 0)
+}
+
+/// A call that some node still has.
+fn left(site: &Site<'_>) -> Option<u32> {
+    let first =
+        |node: &node::NodeHandle| node.cluster().read(|state| state.calls().find_map(|it| number_of(it)));
+    site.members.alive().iter().find_map(first)
 }
 
 const HEALS: &str = "liveness: all is well 30 s after faults have stopped";

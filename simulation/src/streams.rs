@@ -246,6 +246,9 @@ impl MemoryStream {
         self.wire.effects.count(Kind::TcpHalfOpen);
         if let Some(number) = Letter::read(bytes).and_then(|letter| letter.number) {
             self.wire.effects.lose(number);
+            if self.life.node() != 0 {
+                self.wire.effects.miss(number);
+            }
         }
         if line.state == State::Silent(None) {
             let now = self.wire.clock.now();

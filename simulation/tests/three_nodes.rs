@@ -34,6 +34,14 @@ fn seeds_that_have_found_something_find_it_no_more() {
         "189", // A callee that was given up and answered while the next one rang was acknowledged before a Confirm.
         "222", // Both ends hung up over TCP while nobody held the address, and were refused.
         "1493", // A node that came back empty voted for one that had slept through its removal: two leaders.
+        "288", // A caller whose call was refused while its node could not speak heard nothing of it from the next.
+        "454", // A BYE that a node had read from a connection died with it, and nobody said it again.
+        "840", // On links slower than the distance of heartbeats a quiet cluster lost its leases again and again.
+        "931", // What was to be said over a connection before the next lease came was forgotten.
+        "944", // A callee's time ran out while nobody could hear it, and the next was called beside it.
+        "950", // A BYE for a peer whose connection was gone went to the port that it had dialled from.
+        "1339", // A node that was stopped without a majority never asked again for its homes to be taken.
+        "1442", // A callee that had answered too late and lost its connection heard ACK again, and not BYE.
         "408", // A join was said to be done by the vote that an earlier node of that id still had, and was about to lose.
     ];
     for seed in seeds {

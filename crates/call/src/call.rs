@@ -110,6 +110,8 @@ pub(crate) enum Wanted {
     SendOn(u32),
     /// The re-INVITE that names another home.
     Rehome,
+    /// OPTIONS, to hear whether the peer is still there.
+    Presence,
 }
 
 /// How far the call has come.
@@ -273,6 +275,17 @@ impl Call {
             Input::Quality { ingress, egress } => self.measured(ingress, egress),
         }
         self.settle();
+    }
+
+    /// For a while nothing that was said to this node was heard, and nothing that it said. A callee that has answered
+    /// meanwhile says so again within T2 (RFC 3261 §13.3.1.4): for so long nobody else is called in its place.
+    pub fn heard_again(&mut self, now: Instant) {
+        let heard = now + self.times().t2 + self.times().t1;
+        for timer in [CallTimer::NoResponse, CallTimer::Ring] {
+            if let Some(at) = self.timers.get(timer) {
+                self.timers.set(timer, at.max(heard));
+            }
+        }
     }
 
     /// Fires every timer that is due.

@@ -53,7 +53,7 @@ impl Call {
         self.stage = Stage::Ending;
         self.timers.clear_all();
         self.rehoming = None;
-        self.wanted.retain(|(_, wanted)| !matches!(wanted, Wanted::Rehome));
+        self.wanted.retain(|(_, wanted)| !matches!(wanted, Wanted::Rehome | Wanted::Presence));
         if self.setup.as_ref().is_some_and(|setup| setup.verdict.is_some()) {
             self.await_commit(now);
         }

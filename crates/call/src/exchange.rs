@@ -271,7 +271,7 @@ impl Call {
     pub(crate) fn exchanges_unreachable(&mut self, now: Instant, wall: WallTime, flow: Flow) {
         for exchange in &mut self.exchanges {
             if let Some(sent) = exchange.sent.as_mut()
-                && sent.flow.remote == flow.remote
+                && sent.flow.remote.ip() == flow.remote.ip()
                 && sent.flow.transport == flow.transport
             {
                 sent.client.handle(now, ClientInput::TransportError);

@@ -9,6 +9,7 @@ use machine::museum::planted;
 use machine::{Instant, Machine};
 use sip::{Message, Method, Name, OwnedMessage};
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx};
+use trunk::Transport;
 
 use crate::attempt::{invite_sent, start_cancel};
 use crate::bridge::Request;
@@ -128,7 +129,9 @@ impl Call {
         let Some(fading) = self.fading.get_mut(index) else { return };
         if response.status().is_some_and(|status| status < 300) {
             fading.answered = true;
-            let (invite, flow) = (fading.invite.clone(), fading.flow);
+            // A connection on which the peer speaks stands; that of the INVITE may not.
+            let flow = if flow.transport == Transport::Udp { fading.flow } else { flow };
+            let invite = fading.invite.clone();
             return self.dismiss_from(now, &invite, response, flow);
         }
         let ack = refusal_ack(&fading.invite.view(), response);
@@ -188,9 +191,14 @@ impl Call {
         let Ok(number) = lost.take_cseq() else { return };
         let bye = Request { method: Method::Bye, cseq: number, extra: b"", body: None };
         let bye = self.make_sent(now, Side::Egress, (lost.state(), flow), &bye);
-        let known = |e: &crate::exchange::Exchange| e.sent.as_ref().is_some_and(|s| s.branch == bye.branch);
-        if !self.exchanges.iter().any(known) {
-            self.open_own(Kind::Bye, bye);
+        let mut sent = self.exchanges.iter().filter_map(|exchange| exchange.sent.as_ref());
+        match sent.find(|sent| sent.branch == bye.branch).map(|sent| sent.client.is_final()) {
+            Some(true) => {}
+            // Who repeats its 2xx has not heard the ACK, which may have gone into a connection that it had lost; then
+            // the BYE behind it did, too.
+            Some(false) if flow.transport != Transport::Udp => self.send(flow, bye.bytes),
+            Some(false) => {}
+            None => self.open_own(Kind::Bye, bye),
         }
     }
 }

@@ -26,6 +26,7 @@ mod live;
 mod media;
 mod message;
 mod overdue;
+mod presence;
 mod record;
 mod redirect;
 mod refresh;

@@ -148,6 +148,7 @@ impl Call {
                 Wanted::Bye(reason) => self.send_bye(now, side, reason),
                 Wanted::Refresh(by) => self.refresh(now, side, by),
                 Wanted::Rehome => self.rehome(now, side),
+                Wanted::Presence => self.ask_presence(now, side),
                 Wanted::SendOn(number) => {
                     if let Some(index) = self.exchanges.iter().position(|e| e.number == number) {
                         self.send_on(now, index);

@@ -217,6 +217,7 @@ impl Call {
             // RFC 3261 §13.3.1.4: a caller that never acknowledged is sent BYE.
             return self.hang_up(now, wall, Hangup::ours("no ACK"));
         }
+        self.ask_streams(strays);
         self.begin_rehoming(now, wall, strays, !acked);
     }
 

@@ -173,7 +173,10 @@ impl Shared {
         let Some(home) = self.give_up_home(id) else { return };
         home.deafen();
         let addresses = home.context().addresses.clone();
-        addresses.iter().for_each(|(_, at)| self.outbox.remove(*at));
+        for (_, at) in &addresses {
+            self.outbox.remove(*at);
+            lock(&self.unsaid).forget(*at);
+        }
         self.streams.close_where(|local| addresses.iter().any(|(_, at)| *at == local));
         let calls = lock(&self.calls).of_home(id);
         tracing::info!(home = %home.name, calls = calls.len(), "the home is this node's no more");

@@ -58,6 +58,8 @@ impl Shared {
         loop {
             // Before the addresses come back with the lease: what waits leaves a look later.
             self.outbox.look(LOOKS_MAX);
+            self.say_unsaid();
+            lock(&self.unsaid).look(LOOKS_MAX);
             self.heed_lease();
             self.world.spawn.sleep_until(self.world.clock.now() + every).await;
         }

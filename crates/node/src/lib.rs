@@ -39,6 +39,7 @@ mod stateless;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod wheel;
 pub mod world;
 

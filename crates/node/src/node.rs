@@ -244,6 +244,10 @@ impl NodeHandle {
         let world = &self.shared.world;
         let deadline = world.clock.now() + limit;
         while self.shared.calls() > 0 {
+            // There may have been no majority, or an operator has resumed this node since.
+            if !self.shared.cluster.gives_up() {
+                self.within(MOVE_MAX, self.shared.cluster.drain()).await;
+            }
             // Its own address goes last, when none of its calls rings any more.
             if self.shared.cluster.to_yield().is_some() {
                 self.within(MOVE_MAX, self.shared.share_homes()).await;

@@ -200,6 +200,13 @@ impl Replica {
         }
     }
 
+    /// Whether the state knows that this node gives up its homes, or there is nobody to take them.
+    pub(crate) fn gives_up(&self) -> bool {
+        let node = self.cluster.node();
+        self.cluster
+            .read(|state| state.nodes().len() <= 1 || state.node(node).is_some_and(|it| it.drained.is_some()))
+    }
+
     /// Sends a frame to another node. What is lost is sent again by the peer that wrote it.
     pub(crate) fn forward(&self, to: NodeId, bytes: Vec<u8>) -> bool {
         self.cluster.send(to, Purpose::Forward, bytes)

@@ -32,8 +32,9 @@ use crate::remains::Afterlife;
 use crate::replica::Replica;
 use crate::report::Desk;
 use crate::solo::Solo;
+use crate::unsaid::Unsaid;
 use crate::wheel::Wheel;
-use crate::{NodeConfig, World, lock};
+use crate::{NodeConfig, World, lock, stateless};
 
 /// Everything that the parts of one node share.
 pub(crate) struct Shared {
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) streams: Streams,
+    /// What waits for a lease to go over them.
+    pub(crate) unsaid: Mutex<Unsaid>,
     pub(crate) cluster: Replica,
     pub(crate) draining: AtomicBool,
     pub(crate) ready: AtomicBool,
@@ -135,6 +138,7 @@ impl Shared {
             removed: Notify::new(),
             reports: Mutex::default(),
             mute_since: Mutex::default(),
+            unsaid: Mutex::default(),
             secret: parts.secret,
             nonces: auth::NonceKey::new(parts.secret.bytes()),
             whereabouts: Mutex::default(),
@@ -210,20 +214,36 @@ impl Shared {
                     self.send_elsewhere(&flow, &bytes);
                 }
             }
-            Transport::Tcp | Transport::Tls if !self.may_speak_from(flow.local) => {}
+            Transport::Tcp | Transport::Tls if !self.may_speak_from(flow.local) => {
+                lock(&self.unsaid).hold(flow, bytes);
+            }
             Transport::Tcp | Transport::Tls if self.home_at(flow.local).is_none() => {
                 self.send_elsewhere(&flow, &bytes);
             }
             Transport::Tcp | Transport::Tls => {
-                let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
-                // A response whose connection is gone goes to where the Via says that the client listens
-                // (RFC 3261 §18.2.2).
-                if bytes.starts_with(b"SIP/2.0 ") && !self.streams.reaches(peer) {
-                    peer.remote = crate::stateless::sent_by(&bytes, flow.remote);
-                }
-                self.streams.send(peer, bytes);
+                self.say_unsaid();
+                self.send_over_stream(flow, bytes);
             }
         }
+    }
+
+    /// Says over streams what may be said now, in its order.
+    pub(crate) fn say_unsaid(&self) {
+        let free = lock(&self.unsaid).take(|local| self.may_speak_from(local));
+        free.into_iter().for_each(|(flow, bytes)| self.send(flow, bytes));
+    }
+
+    fn send_over_stream(&self, flow: Flow, bytes: Bytes) {
+        let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
+        if !self.streams.reaches(peer) {
+            // A response whose connection is gone goes to where the Via says that the client listens
+            // (RFC 3261 §18.2.2).
+            peer.remote = match bytes.starts_with(b"SIP/2.0 ") {
+                true => stateless::sent_by(&bytes, flow.remote),
+                false => stateless::next_hop(&bytes, flow.transport, flow.remote),
+            };
+        }
+        self.streams.send(peer, bytes);
     }
 
     /// Sends a message of a call that is carried on this node's own word, from its own address.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use call::Secret;
 use call::reject::Answer;
 use sip::verdict::{Reject, Rules};
-use sip::{Message, Name, Writer, response_to};
+use sip::{Message, Name, Uri, Writer, response_to};
+use trunk::Transport;
 
 /// The methods that this node serves.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, REGISTER";
@@ -123,5 +124,55 @@ pub(crate) fn sent_by(response: &[u8], seen: SocketAddr) -> SocketAddr {
     match message.top_via() {
         Ok(via) => SocketAddr::new(seen.ip(), via.port_or_default()),
         Err(_) => seen,
+    }
+}
+
+/// Where a request of ours inside a dialog goes by itself: to its first Route or its target (RFC 3261 §12.2.1.1). `seen`, the far
+/// end of the connection that it would have used, is a port that nobody listens on where the peer had dialled. That
+/// is given too where a name would have to be looked up first.
+pub(crate) fn next_hop(request: &[u8], transport: Transport, seen: SocketAddr) -> SocketAddr {
+    let Ok(message) = Message::parse(request, sip::Framing::Stream) else { return seen };
+    if !message.to().is_ok_and(|to| to.tag().is_some()) {
+        return seen;
+    }
+    let uri = match message.routes().next() {
+        Some(route) => route.ok().and_then(|route| Uri::parse(route.uri).ok()),
+        None => message.request_uri().ok(),
+    };
+    let Some(uri) = uri else { return seen };
+    let host = std::str::from_utf8(uri.host).ok().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    host.map_or(seen, |ip| SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(uri: &str, lines: &str, transport: Transport) -> String {
+        let request = format!(
+            "BYE {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 203.0.113.1;branch=z9hG4bK1\r\n{lines}From: <sip:a@x>;tag=1\r\n\
+             Call-ID: c\r\nCSeq: 2 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        let seen = "192.0.2.9:40000".parse().expect("literal");
+        next_hop(request.as_bytes(), transport, seen).to_string()
+    }
+
+    #[test]
+    fn a_request_inside_a_dialog_finds_its_way_without_its_connection() {
+        // RFC 3261 §12.2.1.1, §19.1.2: the first Route, or the target; 5060, and 5061 for TLS.
+        let to = "To: <sip:b@x>;tag=2\r\n";
+        let routed = format!("{to}Route: <sip:192.0.2.2:5070;lr>, <sip:192.0.2.3;lr>\r\n");
+        assert_eq!(hop("sip:b@192.0.2.1:5080", to, Transport::Tcp), "192.0.2.1:5080");
+        assert_eq!(hop("sip:b@192.0.2.1", to, Transport::Tcp), "192.0.2.1:5060");
+        assert_eq!(hop("sip:b@[2001:db8::1]", to, Transport::Tls), "[2001:db8::1]:5061");
+        assert_eq!(hop("sip:b@192.0.2.1", &routed, Transport::Tcp), "192.0.2.2:5070");
+    }
+
+    #[test]
+    fn any_other_goes_where_it_was_to_go() {
+        let to = "To: <sip:b@x>;tag=2\r\n";
+        assert_eq!(hop("sip:b@pbx.example.net", to, Transport::Tcp), "192.0.2.9:40000", "a name");
+        assert_eq!(hop("sip:b@192.0.2.1", "To: <sip:b@x>\r\n", Transport::Tcp), "192.0.2.9:40000");
+        assert_eq!(hop("tel:+31201234567", to, Transport::Tcp), "192.0.2.9:40000");
     }
 }

@@ -254,7 +254,9 @@ impl Session {
         if self.repeat(request, flow) {
             return Happened::Nothing;
         }
-        if self.over {
+        // RFC 3261 §15.1.1: who sends BYE has left the session.
+        let leaving = self.request.as_ref().is_some_and(|pending| pending.method == Method::Bye);
+        if self.over || (leaving && method != Method::Bye) {
             self.respond(request, flow, 481, None);
             return Happened::Nothing;
         }

@@ -18,6 +18,8 @@ struct Done {
     counts: BTreeMap<Kind, u64>,
     /// Calls of which a datagram was harmed, and whether its bytes were changed.
     harmed: BTreeMap<u32, bool>,
+    /// Calls of which a node said something into a connection that the peer had lost.
+    unheard: BTreeSet<u32>,
     /// Connections that are over.
     broken: BTreeSet<u64>,
     /// Calls that a limit has refused.
@@ -71,6 +73,16 @@ impl Effects {
     /// A message of a call was lost with its connection, or what it asked on it stays without an answer.
     pub fn lose(&self, number: u32) {
         self.lock().harmed.entry(number).or_default();
+    }
+
+    /// A node said something of a call into a connection that the peer had lost.
+    pub fn miss(&self, number: u32) {
+        self.lock().unheard.insert(number);
+    }
+
+    /// Whether a peer has not heard, and was not told so, what a node said of a call.
+    pub fn is_unheard(&self, number: u32) -> bool {
+        self.lock().unheard.contains(&number)
     }
 
     /// A connection is over for both its ends.

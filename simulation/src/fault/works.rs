@@ -1,7 +1,9 @@
 //! Faults at work: each begins and ends at its time, and is counted where it took effect.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future as _, poll_fn};
 use std::net::IpAddr;
+use std::task::Poll;
 use std::time::Duration;
 
 use cluster::{Command, DrainedUntil, Health};
@@ -427,11 +429,15 @@ impl<'a> Site<'a> {
 
     pub(super) fn end_in_order(&mut self, node: u64, kind: Kind) {
         let Some(handle) = self.members.handle(node).cloned() else { return };
-        let life = self.members.life(node).map_or(0, |life| life.number());
+        let Some(lives) = self.members.life(node).cloned() else { return };
         self.works.push(Box::pin(async move {
-            handle.drain(DRAIN_MAX).await;
-            handle.stop().await;
-            Done::Ended { node, life, kind }
+            let mut ends = std::pin::pin!(async {
+                handle.drain(DRAIN_MAX).await;
+                handle.stop().await;
+            });
+            // What is left of a process that dies meanwhile does nothing more.
+            poll_fn(|cx| if lives.is_over() { Poll::Ready(()) } else { ends.as_mut().poll(cx) }).await;
+            Done::Ended { node, life: lives.number(), kind }
         }));
     }
 

@@ -9,9 +9,9 @@ use call::Phase;
 use cluster::State;
 use machine::Instant;
 
-use super::{Invariant, Sent};
+use super::{Invariant, Sent, record_of};
 use crate::fault::Effects;
-use crate::letter::{Letter, Start, number_in};
+use crate::letter::{Letter, Start};
 use crate::plan::{CALM, is_callee};
 
 /// I-14 on the wire, when faults are over and nothing is lost any more.
@@ -24,9 +24,7 @@ pub struct Acknowledged {
 
 /// Whether a copy of the state has the call as answered by this dialog.
 fn stands(state: &State, number: u32, call_id: &str) -> bool {
-    let mut calls = state.calls();
-    let record = calls.find(|record| number_in(record.admit.facts.to.as_bytes()) == Some(number));
-    record.is_some_and(|record| match &record.phase {
+    record_of(state, number).is_some_and(|record| match &record.phase {
         Phase::Answered { confirm, .. } => *confirm.egress.dialog.call_id == *call_id,
         Phase::Ringing { .. } => false,
     })

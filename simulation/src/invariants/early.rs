@@ -11,9 +11,9 @@ use cluster::State;
 use machine::Instant;
 use node::NodeHandle;
 
-use super::{Invariant, Sent, View};
+use super::{Invariant, Sent, View, number_of, record_of};
 use crate::fault::Effects;
-use crate::letter::{Letter, Start, number_in};
+use crate::letter::{Letter, Start};
 use crate::plan::{is_callee, is_caller};
 
 /// I-9: what a node says is compared with what has been applied there.
@@ -94,8 +94,7 @@ impl Promise {
 }
 
 fn known(state: &State, number: u32) -> Known {
-    let record = state.calls().find(|record| number_in(record.admit.facts.to.as_bytes()) == Some(number));
-    let Some(record) = record else { return Known::Nothing };
+    let Some(record) = record_of(state, number) else { return Known::Nothing };
     match &record.phase {
         Phase::Ringing { cancelled: true, .. } => Known::GivenUp(record.attempts.len()),
         Phase::Ringing { .. } => Known::Rings(record.attempts.len()),
@@ -192,7 +191,7 @@ impl Invariant for NothingEarly {
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         for node in view.moved {
             node.cluster().read(|state| {
-                let numbers = state.calls().filter_map(|it| number_in(it.admit.facts.to.as_bytes()));
+                let numbers = state.calls().filter_map(|it| number_of(it));
                 numbers.for_each(|number| {
                     self.admitted.entry(number).or_insert(view.at);
                 });

@@ -35,11 +35,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use call::CallRecord;
+use cluster::State;
 use machine::Instant;
 use node::NodeHandle;
 
 use crate::frames::Links;
-use crate::letter::Letter;
+use crate::letter::{Letter, number_in};
 use crate::life::Life;
 use crate::network::Way;
 use crate::plan::{self, Plan};
@@ -127,6 +129,16 @@ pub trait Invariant: Send {
     fn end(&mut self, view: &View<'_>) -> Option<String> {
         self.look(view)
     }
+}
+
+/// Which call a record is of.
+pub(crate) fn number_of(record: &CallRecord) -> Option<u32> {
+    number_in(record.admit.facts.to.as_bytes())
+}
+
+/// A call's record in a copy of the state.
+pub(crate) fn record_of(state: &State, number: u32) -> Option<&CallRecord> {
+    state.calls().map(|record| &**record).find(|record| number_of(record) == Some(number))
 }
 
 /// How far each node's copy had come at the last look. One that moves on by several entries at once hides what was true

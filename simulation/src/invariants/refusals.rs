@@ -21,8 +21,8 @@ pub struct NoFalseRefusal {
     /// When some copy last had a scope that was full, or may have had one between two looks: it caught up by several
     /// entries, or several calls ended.
     full: Option<Instant>,
-    /// Up to where each node's copy was looked at: the log's index, and the CDRs made.
-    seen: BTreeMap<u64, (u64, u64)>,
+    /// Up to where each node's copy was looked at.
+    seen: BTreeMap<u64, Progress>,
     /// When each call was first asked for: a copy of its INVITE hears what was decided about the first.
     asked: BTreeMap<u32, Instant>,
     /// Calls that were refused; their answers may come again, much later.
@@ -41,8 +41,26 @@ fn is_full(state: &State) -> bool {
 }
 
 /// How far a node's copy has come.
-fn progress(node: &NodeHandle) -> (u64, u64) {
-    (node.cluster().status().applied, node.cluster().read(State::cdrs_made))
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Progress {
+    applied: u64,
+    cdrs: u64,
+    resources: u64,
+}
+
+impl Progress {
+    fn of(node: &NodeHandle) -> Progress {
+        let (cdrs, resources) = node.cluster().read(|state| (state.cdrs_made(), state.resources().version));
+        Progress { applied: node.cluster().status().applied, cdrs, resources }
+    }
+
+    /// Whether it hides what was true on the way from `before`: a copy caught up, several calls ended, or a limit was
+    /// lowered and raised in one batch.
+    fn hides(self, before: Progress) -> bool {
+        self.applied > before.applied + AT_ONCE
+            || self.cdrs > before.cdrs + 1
+            || self.resources > before.resources + 1
+    }
 }
 
 impl NoFalseRefusal {
@@ -87,9 +105,8 @@ impl Invariant for NoFalseRefusal {
         // Nobody has looked at it since it started.
         sent.nodes.iter().find(sender)?;
         let leapt = |node: &NodeHandle| {
-            let (applied, records) = self.seen.get(&node.cluster().node().0).copied().unwrap_or_default();
-            let now = progress(node);
-            now.0 > applied + AT_ONCE || now.1 > records + 1
+            let before = self.seen.get(&node.cluster().node().0).copied().unwrap_or_default();
+            Progress::of(node).hides(before)
         };
         let full_now = sent.nodes.iter().any(|node| leapt(node) || node.cluster().read(is_full));
         let right = self.refuses(sent.at, number, full_now);
@@ -98,9 +115,9 @@ impl Invariant for NoFalseRefusal {
 
     fn look(&mut self, view: &View<'_>) -> Option<String> {
         for node in view.moved {
-            let (id, now) = (node.cluster().node().0, progress(node));
-            let (applied, records) = self.seen.insert(id, now).unwrap_or_default();
-            if now.0 > applied + AT_ONCE || now.1 > records + 1 || node.cluster().read(is_full) {
+            let now = Progress::of(node);
+            let before = self.seen.insert(node.cluster().node().0, now).unwrap_or_default();
+            if now.hides(before) || node.cluster().read(is_full) {
                 self.full = Some(view.at);
             }
         }
@@ -128,5 +145,14 @@ mod tests {
         assert!(!refusals.refuses(at(9), 3, false), "it was full too long ago");
         assert!(refusals.refuses(at(9), 4, true));
         assert!(refusals.refuses(at(60), 4, false), "told before, and repeated");
+    }
+
+    #[test]
+    fn i2_only_what_may_have_been_true_between_two_looks_excuses() {
+        let before = Progress { applied: 7, cdrs: 2, resources: 3 };
+        assert!(!Progress { applied: 11, cdrs: 3, resources: 4 }.hides(before), "seen step by step");
+        assert!(Progress { applied: 12, ..before }.hides(before));
+        assert!(Progress { cdrs: 4, ..before }.hides(before));
+        assert!(Progress { resources: 5, ..before }.hides(before), "lowered and raised");
     }
 }

@@ -11,9 +11,9 @@ use cluster::State;
 use machine::Instant;
 use node::NodeHandle;
 
-use super::{Invariant, Sent, View};
+use super::{Invariant, Sent, View, number_of};
 use crate::fault::{Adoption, Effects};
-use crate::letter::{Start, number_in};
+use crate::letter::Start;
 use crate::plan::{CALM, Plan, is_callee, is_caller, node_at};
 use crate::variety::Homes;
 
@@ -53,7 +53,7 @@ impl Rehomed {
     /// Calls that have another home than when they were last seen.
     fn find_adopted(&mut self, at: Instant, state: &State) {
         for record in state.calls() {
-            let read = || (record.home, number_in(record.admit.facts.to.as_bytes()));
+            let read = || (record.home, number_of(record));
             let (before, number) = self.homes.entry(record.id).or_insert_with(read);
             if std::mem::replace(before, record.home) != record.home
                 && let Some(number) = *number
@@ -77,7 +77,7 @@ impl Rehomed {
             return None;
         }
         state.calls().find_map(|record| {
-            let number = number_in(record.admit.facts.to.as_bytes())?;
+            let number = number_of(record)?;
             let adoption =
                 self.effects.adoption(number).filter(|it| it.answered && at.since(it.at) > SETTLES)?;
             if self.effects.is_harmed(number) {

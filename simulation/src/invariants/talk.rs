@@ -26,7 +26,10 @@ fn is_deaf(plan: &Plan, number: u32, peer: SocketAddr, effects: &Effects) -> boo
 pub fn all_hear(oracle: &Oracle, at: Instant, air: &Air, society: &Society, effects: &Effects, plan: &Plan) {
     let both = society.both_talk();
     for ((number, end), hearing) in &air.heard().ends {
-        let exempt = effects.is_forged(*number) || is_deaf(plan, *number, *end, effects);
+        // A re-INVITE that names the new home may have gone into a connection that the peer had lost: over TCP it is
+        // said once (RFC 3261 §17.1.1.2).
+        let untold = effects.adoption(*number).is_some() && effects.is_unheard(*number);
+        let exempt = effects.is_forged(*number) || is_deaf(plan, *number, *end, effects) || untold;
         let silent = hearing.silent(at);
         if both.contains(number) && !exempt && silent > hearing.every * 2 {
             oracle.found(

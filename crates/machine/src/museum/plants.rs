@@ -4,7 +4,7 @@
 use super::Plant;
 
 /// All of them, by what they break: promises, homes and leases, replication, limits, records, dialogs.
-pub static PLANTS: [Plant; 55] = [
+pub static PLANTS: [Plant; 57] = [
     plant("answer-before-commit", "the caller hears 200 before the answer is committed", "I-9", 1),
     plant("ack-before-commit", "the callee's 2xx is acknowledged before the answer is committed", "I-9", 1),
     plant("trying-before-admission", "the caller hears 100 before its call is admitted", "I-9", 1),
@@ -124,6 +124,8 @@ pub static PLANTS: [Plant; 55] = [
         "signalwire/freeswitch#2403",
         7,
     ),
+    plant("deadlines-while-mute", "a callee's time runs out while nobody can hear it", "I-41", 1),
+    plant("left-unasked", "a successor does not ask a peer over TCP whether it is still there", "I-8", 454),
     plant("branch-drawn-anew", "a successor's copy of the INVITE has another branch", "I-41", 1),
     plant("answer-not-repeated", "a successor does not repeat the 200 that has no ACK", "I-8", 7),
     plant("ack-not-repeated", "a callee that repeats its 2xx gets no ACK", "I-8", 1),

@@ -1,9 +1,12 @@
 //! One call's actor: a pump around `call::Call`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::call::{Arrival, Call, CallId, CallRecord, Context, Input, Output, RelayChange};
 use machine::Instant;
+use machine::museum::planted;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actor::media;
@@ -65,6 +68,8 @@ pub(crate) struct State {
     begin: Option<(Arc<Context>, Begin)>,
     call: Option<Box<Call>>,
     deadline: Option<Instant>,
+    /// Whether a deadline passed while this node could not speak.
+    unheard: bool,
 }
 
 impl Actor for CallActor {
@@ -79,6 +84,7 @@ impl Actor for CallActor {
             begin: Some((it.context, it.begin)),
             call: None,
             deadline: None,
+            unheard: false,
         })
     }
 
@@ -108,11 +114,20 @@ impl Actor for CallActor {
 
     async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
+        if matches!(msg, Msg::Due) && self.is_mute(state) {
+            let again = now + MUTE;
+            self.shared.wheel.set(state.id, None, Some(again));
+            (state.deadline, state.unheard) = (Some(again), true);
+            return Ok(());
+        }
         if let Some(call) = &mut state.call {
             match msg {
                 Msg::Input(input) => call.handle(now, wall, *input),
                 Msg::Due => {
                     state.deadline = None;
+                    if std::mem::take(&mut state.unheard) {
+                        call.heard_again(now);
+                    }
                     call.handle_timeout(now, wall);
                 }
                 #[cfg(test)]
@@ -129,7 +144,19 @@ impl Actor for CallActor {
     }
 }
 
+/// How often a deadline that passed waits for the right to speak.
+const MUTE: Duration = Duration::from_millis(50);
+
 impl CallActor {
+    /// Whether nothing may be said from the call's home, and nothing is heard there. No deadline passes meanwhile: it
+    /// would end for its silence what could not be heard.
+    fn is_mute(&self, state: &State) -> bool {
+        let local = SocketAddr::new(state.home.media, 0);
+        !self.shared.may_speak_from(local)
+            && !self.shared.is_solo(state.id)
+            && !planted("deadlines-while-mute")
+    }
+
     /// Carries out what the machine asks for, then arms its next deadline.
     fn pump(&self, me: &ActorRef<Msg>, state: &mut State) {
         let Some(call) = &mut state.call else { return };
