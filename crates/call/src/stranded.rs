@@ -38,7 +38,6 @@ impl Call {
         let Some(setup) = self.setup.as_mut() else { return };
         (setup.session_expires, setup.challenge) = (None, None);
         let local = setup.flow.local;
-        self.propose_rehome(local);
         // Where it can't be cancelled it rings until its own patience ends.
         let _ = self.cancel_stray(now, record);
         if cancelled {
@@ -49,6 +48,8 @@ impl Call {
             let answer = Answer::new(503, "the node of this call is lost");
             return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System);
         };
+        // With the attempt alone, and in one batch: until then a successor has the same to do.
+        self.propose_rehome(local);
         let ended = AttemptEnd { status: 503, at: wall };
         let next = Attempt {
             number: self.attempts,

@@ -394,6 +394,22 @@ fn a_ringing_call_without_another_target_ends_with_503_and_a_cancelled_one_with_
 }
 
 #[test]
+fn a_ringing_call_whose_second_home_dies_too_is_cancelled_where_it_was() {
+    // It would ring there again, by an INVITE of the same branch from another address.
+    for applied in 0..2 {
+        let mut w = World::new();
+        let invite = ringing(&mut w);
+        w.adopt_at(ELSEWHERE);
+        w.expect(CALLEE, "CANCEL");
+        w.take_over_after(applied.min(w.proposed.len().saturating_sub(1)));
+        assert_eq!(w.expect(CALLEE, "CANCEL").get("Via"), invite.get("Via"));
+        w.commit_all();
+        w.expect(CALLER, "SIP/2.0 503");
+        assert!(w.take("INVITE").is_empty());
+    }
+}
+
+#[test]
 fn an_answer_to_the_lost_home_that_comes_through_is_let_go() {
     // Its node came back and passes it on: the next target rings already.
     let mut w = World::new();

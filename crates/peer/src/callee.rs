@@ -270,6 +270,9 @@ impl Callee {
                 self.end(now, Outcome::Completed);
             }
             (_, Happened::Unanswered(_)) => self.end(now, Outcome::TimedOut("answer to BYE")),
+            (State::Refused, Happened::Unacknowledged) => {
+                self.end(now, Outcome::TimedOut("ACK of a refusal"));
+            }
             (_, Happened::Unacknowledged) => self.end(now, Outcome::TimedOut("ACK")),
         }
     }

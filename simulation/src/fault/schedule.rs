@@ -8,13 +8,40 @@ use machine::{Instant, Rng};
 use super::{Fault, Kind, Who};
 use crate::plan::{CALM, FIRST, Plan};
 
+/// What a run is like. Among many troubles nearly everything has its excuse; a calm run leaves none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    /// Many troubles, of any kinds.
+    Stormy,
+    /// A few.
+    Calm,
+    /// Every kind that seldom meets what it is about.
+    Rare,
+}
+
+impl Mood {
+    fn of(plan: &Plan) -> Mood {
+        match plan.seed % 7 {
+            3 => Mood::Calm,
+            4 => Mood::Rare,
+            _ => Mood::Stormy,
+        }
+    }
+}
+
 /// The faults of a run, by their beginning.
 pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for _ in 0..=rng.below(TROUBLES_MAX) {
+    let (drawn, rare): (u64, &[Kind]) = match Mood::of(plan) {
+        Mood::Stormy => (1 + rng.below(TROUBLES_MAX), &[]),
+        Mood::Calm => (1 + rng.below(CALM_TROUBLES_MAX), &[]),
+        Mood::Rare => (0, if plan.seed / 7 % 2 == 0 { RARE[0] } else { RARE[1] }),
+    };
+    for _ in 0..drawn {
         let kind = kind(rng);
         trouble(rng, plan, kind, &mut faults);
     }
+    rare.iter().for_each(|kind| trouble(rng, plan, *kind, &mut faults));
     faults.extend(of_streams(plan));
     faults.sort_by_key(|fault| (fault.from, fault.kind));
     faults
@@ -108,7 +135,11 @@ fn trouble(rng: &mut Rng, plan: &Plan, kind: Kind, faults: &mut Vec<Fault>) {
 /// What goes wrong with connections, where there are any: of a chance of its own.
 fn of_streams(plan: &Plan) -> Vec<Fault> {
     let mut rng = Rng::from_u64(plan.seed ^ STREAMS);
-    let count = if plan.variety.tcp == 0 { 0 } else { 4 + rng.below(20) };
+    let count = match (plan.variety.tcp, Mood::of(plan)) {
+        (0, _) => 0,
+        (_, Mood::Calm) => rng.below(3),
+        _ => 4 + rng.below(20),
+    };
     let peers = (plan.callers.len() + plan.callees.len()) as u64;
     let faults = (0..count).map(|_| {
         let kind = if rng.below(3) == 0 { Kind::TcpReset } else { Kind::TcpHalfOpen };
@@ -218,6 +249,38 @@ fn amount(kind: Kind, rng: &mut Rng, plan: &Plan) -> i64 {
 const STREAMS: u64 = 0x57EA_0157_EA01_57EA;
 /// How many troubles a run has, at most.
 const TROUBLES_MAX: u64 = 34;
+const CALM_TROUBLES_MAX: u64 = 2;
+/// Apart, since what kills nodes leaves nobody to be met.
+const RARE: [&[Kind]; 2] = [
+    &[
+        Kind::BitFlip,
+        Kind::BitFlip,
+        Kind::RollingUpgrade,
+        Kind::RollingUpgrade,
+        Kind::RollingUpgrade,
+        Kind::MemberRemoved,
+        Kind::MemberRemoved,
+        Kind::LeaderDeposed,
+        Kind::LeaderDeposed,
+        Kind::LimitLowered,
+        Kind::GuardMute,
+    ],
+    &[
+        Kind::BitFlip,
+        Kind::GuardMute,
+        Kind::GuardMute,
+        Kind::GuardDead,
+        Kind::Crash,
+        Kind::CrashAtSync,
+        Kind::OldProgram,
+        Kind::LongPause,
+        Kind::ShortPause,
+        Kind::Restart,
+        Kind::DrainAndResume,
+        Kind::DiskLost,
+        Kind::DiskFull,
+    ],
+];
 
 #[cfg(test)]
 mod tests {

@@ -86,12 +86,16 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             }
             Outcome::TimedOut(_) if is_unspoken(end, *at, judged) || is_crossed(end, story, judged) => true,
             Outcome::TimedOut("final after CANCEL") if declined && died_amid(story, judged, *at) => true,
-            Outcome::TimedOut("ACK") if declined && died_amid(story, judged, answered_by(*at)) => true,
+            // It answered while it was given up, and who knew of the call was lost: nobody is left to say ACK and BYE.
+            Outcome::TimedOut("ACK") if has_given_up(story) => {
+                judged.effects.any_took_none(end.began, answered_by(*at))
+            }
+            Outcome::TimedOut("ACK of a refusal") if died_amid(story, judged, answered_by(*at)) => true,
             Outcome::TimedOut(_) if is_refused_a_stream(end, *at, judged) => true,
             Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
             // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
-                judged.effects.any_took_none(end.began, *at)
+                judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
             // Its probe crossed the other end's BYE.
@@ -131,6 +135,23 @@ fn died_amid(story: &Story, judged: &Judged<'_>, until: Instant) -> bool {
     judged.plan.faults.iter().any(kills)
 }
 
+/// Whether anything but an operator's orders went on while a call was: those leave no sentence unfinished.
+fn is_disturbed(story: &Story, judged: &Judged<'_>) -> bool {
+    let is_order = |kind: Kind| {
+        matches!(
+            kind,
+            Kind::Restart
+                | Kind::DrainAndResume
+                | Kind::RollingUpgrade
+                | Kind::MemberAdded
+                | Kind::MemberRemoved
+                | Kind::LimitLowered
+                | Kind::Reapplication
+        )
+    };
+    judged.plan.faults.iter().any(|fault| !is_order(fault.kind) && overlaps(story, fault))
+}
+
 /// When a callee that waited in vain for an ACK had answered, and its answer was surely heard where anybody was: what
 /// happened later excuses nobody.
 fn answered_by(gave_up: Instant) -> Instant {
@@ -139,8 +160,7 @@ fn answered_by(gave_up: Instant) -> Instant {
 
 /// Whether a callee has refused, be that acknowledged or not.
 fn has_refused(end: &End) -> bool {
-    let unheard = end.answered.is_none() && outcome(end) == Some(&Outcome::TimedOut("ACK"));
-    unheard || outcome(end) == Some(&Outcome::Declined)
+    matches!(outcome(end), Some(Outcome::TimedOut("ACK of a refusal") | Outcome::Declined))
 }
 
 /// How long the ACK of a refusal may be on its way.
@@ -183,7 +203,7 @@ fn is_excused(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
 fn is_unspoken(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     let until = match outcome(end) {
         Some(Outcome::TimedOut("final after CANCEL")) if is_caller(end.peer.ip()) => ended,
-        Some(Outcome::TimedOut("ACK")) if !is_caller(end.peer.ip()) => answered_by(ended),
+        Some(Outcome::TimedOut("ACK of a refusal")) => answered_by(ended),
         _ => return false,
     };
     end.answered.is_none() && judged.effects.any_took_none(end.began, until)
@@ -201,8 +221,12 @@ fn is_refused_a_stream(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
 /// came due while its node had no lease, and the callee's next copy of its answer was too late to ask for it.
 fn is_crossed(end: &End, story: &Story, judged: &Judged<'_>) -> bool {
     let Some((at, Outcome::TimedOut("ACK before BYE"))) = &end.ended else { return false };
-    let gave_up = story.caller.as_ref().is_some_and(|caller| outcome(caller) == Some(&Outcome::Cancelled));
-    gave_up || judged.effects.any_took_none(end.began, *at)
+    has_given_up(story) || judged.effects.any_took_none(end.began, *at)
+}
+
+fn has_given_up(story: &Story) -> bool {
+    let gave_up = |how: &Outcome| matches!(how, Outcome::Cancelled | Outcome::TimedOut("final after CANCEL"));
+    story.caller.as_ref().and_then(outcome).is_some_and(gave_up)
 }
 
 /// Whether an end of an adopted call waited in vain for the lost home: a callee for the ACK of what it said there, any
@@ -216,7 +240,7 @@ fn is_lost(end: &End, judged: &Judged<'_>) -> bool {
     // It asked 64·T1 before it gave up.
     let told = *at > adoption.at + GIVE_UP + AFTER;
     match *what {
-        "ACK" => !adoption.answered,
+        "ACK" | "ACK of a refusal" => !adoption.answered,
         "answer to BYE" | "answer to re-INVITE" => !told || forbids,
         _ => forbids,
     }
