@@ -258,6 +258,7 @@ fn destination(call: &Placed, transport: Transport) -> Destination {
     let (flow, over) = match transport {
         Transport::Udp => (Flow::Datagram(to), ""),
         Transport::Tcp => (Flow::Dialled(to), ";transport=tcp"),
+        Transport::Tls => (Flow::Dialled(to), ";transport=tls"),
     };
     Destination { flow, uri: format!("sip:{PREFIX}{number:07}@{to}{over}"), user: "+31201234567".into() }
 }

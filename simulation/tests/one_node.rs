@@ -38,6 +38,7 @@ fn config() -> NodeConfig {
         times: transaction::Times::default(),
         pace: cluster::Pace::default(),
         streams: transport::StreamLimits::default(),
+        tls: None,
         floating: Vec::new(),
         cluster: None,
         supports: cluster::APPLY_VERSION,

@@ -66,9 +66,32 @@ impl Telephone {
         fs::write(self.dir.join("accounts"), account).expect("the telephone's account");
     }
 
-    /// Its own address, as a delivery target.
+    /// Lets it believe the authority in this file.
+    ///
+    /// # Panics
+    /// When its configuration can't be written.
+    pub fn believes(&self, authority: &Path) {
+        self.configure(&format!("sip_cafile {}", authority.display()));
+    }
+
+    /// Lets it show the certificate in this file, where it is dialled over TLS.
+    ///
+    /// # Panics
+    /// When its configuration can't be written.
+    pub fn shows(&self, certificate: &Path) {
+        self.configure(&format!("sip_certificate {}", certificate.display()));
+    }
+
+    fn configure(&self, line: &str) {
+        let path = self.dir.join("config");
+        let known = fs::read_to_string(&path).expect("the telephone's configuration");
+        fs::write(path, format!("{known}{line}\n")).expect("the telephone's configuration");
+    }
+
+    /// Its own address, as a delivery target. It listens for TLS at the next port.
     pub fn uri(&self) -> String {
-        format!("sip:{}@127.0.0.1:{}{}", self.user, self.port, transport_parameter(self.transport))
+        let port = self.port + u16::from(self.transport == Transport::Tls);
+        format!("sip:{}@127.0.0.1:{port}{}", self.user, transport_parameter(self.transport))
     }
 
     /// Waits for calls.
@@ -154,6 +177,7 @@ fn transport_parameter(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "",
         Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
     }
 }
 

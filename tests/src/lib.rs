@@ -15,6 +15,7 @@
 //! Absent by design: anything that a product crate could use. Nothing depends on this crate.
 
 pub mod baresip;
+pub mod certificate;
 pub mod digest;
 pub mod http;
 pub mod ladder;

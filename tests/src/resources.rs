@@ -18,7 +18,11 @@ pub fn callee(node: &Node) -> SocketAddr {
 /// A trunk `office`, known by its address and limited to `concurrent` calls, and a gateway `carrier` for every number.
 pub fn office_and_carrier(node: &Node, transport: Transport, concurrent: u32) -> String {
     let (office, carrier) = (caller(node).ip(), callee(node));
-    let parameter = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
+    let parameter = match transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+    };
     format!(
         "[[tenant]]\nname = \"house\"\n\n\
          [[gateway]]\nname = \"carrier\"\ntargets = [\"sip:{carrier}{parameter}\"]\n\

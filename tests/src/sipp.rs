@@ -17,13 +17,15 @@ pub struct Sipp {
     dir: PathBuf,
 }
 
-/// UDP, or TCP with one connection for all calls.
+/// UDP, or TCP or TLS with one connection for all calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// `-t u1`
     Udp,
     /// `-t t1`
     Tcp,
+    /// `-t l1`
+    Tls,
 }
 
 impl Sipp {
@@ -54,7 +56,12 @@ impl Sipp {
             command.arg("-sf").arg(source::root().join(format!("tests/scenarios/{scenario}.xml")));
         }
         command.args(["-i", &local.ip().to_string(), "-p", &local.port().to_string()]);
-        command.args(["-t", if transport == Transport::Udp { "u1" } else { "t1" }]);
+        let word = match transport {
+            Transport::Udp => "u1",
+            Transport::Tcp => "t1",
+            Transport::Tls => "l1",
+        };
+        command.args(["-t", word]);
         command.args(["-nostdin", "-buff_size", "4000000", "-l", "1000000", "-max_recv_loops", "10000"]);
         command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(dir.join(format!("{name}.csv")));
         command.args(["-trace_err", "-error_file"]).arg(dir.join(format!("{name}.err")));

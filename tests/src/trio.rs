@@ -58,10 +58,24 @@ impl Trio {
     /// # Panics
     /// When they do not become ready or refuse the resources.
     pub fn start(setup: &Setup, toml: impl FnOnce(&Trio) -> String) -> Self {
+        Self::start_with(setup, |_, file| file, toml)
+    }
+
+    /// As [`Trio::start`], with node files that the test has altered.
+    ///
+    /// # Panics
+    /// As [`Trio::start`].
+    pub fn start_with(
+        setup: &Setup,
+        alter: impl Fn(&Trio, String) -> String,
+        toml: impl FnOnce(&Trio) -> String,
+    ) -> Self {
         let place = Arc::new(Place::take().expect("a block of loopback addresses is free"));
         let mut trio = Self { place, setup: setup.clone(), nodes: Vec::new() };
         for id in 1..=NODES {
             trio.add(id, true);
+            let node = trio.node(id);
+            node.write_node_file(&alter(&trio, trio.node_file(node, true)));
         }
         trio.nodes.iter_mut().for_each(|node| node.spawn_by(&setup.launcher));
         trio.nodes.iter_mut().for_each(Node::wait_ready);

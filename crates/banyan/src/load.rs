@@ -1,15 +1,20 @@
 //! `banyan load`: a caller and a callee at once, which speak through another parser than the node's.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
+use config::node::TlsSection;
+use env::Network;
 use indicatif::{ProgressBar, ProgressStyle};
-use peer::load::{LoadArgs, LoadError, Progress, Report, run_with};
+use node::SystemClock;
+use peer::load::{LoadArgs, LoadError, Progress, Report, run_over};
 use peer::{Mix, Transport};
+use transport::{Tls, TlsNetwork};
 
 use crate::failure::{Failure, Result};
 
@@ -44,6 +49,15 @@ pub struct LoadCommand {
     /// What SIP runs over
     #[arg(long, value_enum, default_value_t = LoadTransport::Udp)]
     pub transport: LoadTransport,
+    /// With --transport tls: our certificate in PEM form, which the node has to believe when it calls back
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// The authority of the node's certificate; left out: those that the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Send and check G.711 both ways in every call
     #[arg(long)]
     pub media: bool,
@@ -68,8 +82,7 @@ pub enum LoadTransport {
     Udp,
     /// A stream
     Tcp,
-    /// Not built yet
-    #[value(hide = true)]
+    /// A stream under TLS
     Tls,
 }
 
@@ -93,7 +106,13 @@ const EXAMPLE: &str = "Example:\n  banyan load --target 127.0.0.1:5060 --listen 
 pub fn run(command: &LoadCommand) -> Result {
     let args = arguments(command)?;
     let progress = Arc::new(Progress::default());
-    let report = with_bar(&args, &progress)?;
+    let report = match command.transport {
+        LoadTransport::Tls => {
+            let (tls, host) = (tls(command)?, host(&command.target));
+            with_bar_over(&args, &progress, &|network| Arc::new(TlsNetwork::new(network, tls.clone(), host)))?
+        }
+        LoadTransport::Udp | LoadTransport::Tcp => with_bar(&args, &progress)?,
+    };
     match command.output {
         LoadFormat::Json => crate::output::say(&serde_json::to_string_pretty(&report).unwrap_or_default()),
         LoadFormat::Table => crate::output::say(&table(&report)),
@@ -106,6 +125,14 @@ pub fn run(command: &LoadCommand) -> Result {
 /// # Errors
 /// Bad usage, or a socket that the system refuses.
 pub fn with_bar(args: &LoadArgs, progress: &Arc<Progress>) -> Result<Report> {
+    with_bar_over(args, progress, &|network| network)
+}
+
+fn with_bar_over(
+    args: &LoadArgs,
+    progress: &Arc<Progress>,
+    under: &dyn Fn(Arc<dyn Network>) -> Arc<dyn Network>,
+) -> Result<Report> {
     stop_on_interrupt(progress);
     let bar = ProgressBar::new(args.calls);
     let style = "{bar:30} {pos}/{len} calls over, {msg} [{elapsed}]";
@@ -127,7 +154,7 @@ pub fn with_bar(args: &LoadArgs, progress: &Arc<Progress>) -> Result<Report> {
         }
         bar.finish_and_clear();
     });
-    let result = run_with(args, progress);
+    let result = run_over(args, progress, under);
     done.store(true, Ordering::Relaxed);
     let _ = watcher.join();
     result.map_err(|error| match error {
@@ -152,7 +179,7 @@ fn arguments(command: &LoadCommand) -> Result<LoadArgs> {
     let transport = match command.transport {
         LoadTransport::Udp => Transport::Udp,
         LoadTransport::Tcp => Transport::Tcp,
-        LoadTransport::Tls => return Err(Failure::Usage("--transport tls is not built yet".to_owned())),
+        LoadTransport::Tls => Transport::Tls,
     };
     let hold = Duration::try_from_secs_f64(command.hold)
         .map_err(|_| Failure::Usage("--hold must be a number of seconds".to_owned()))?;
@@ -168,6 +195,24 @@ fn arguments(command: &LoadCommand) -> Result<LoadArgs> {
         mix: Mix { hold, ..Mix::default() },
         ..LoadArgs::new(resolve("--target", &command.target)?, resolve("--listen", &command.listen)?)
     })
+}
+
+/// What a run over TLS proves to be, and believes.
+fn tls(command: &LoadCommand) -> Result<Tls> {
+    let (Some(certificate), Some(key)) = (&command.certificate, &command.key) else {
+        let why = "--transport tls needs --certificate and --key: the node calls back";
+        return Err(Failure::Usage(why.to_owned()));
+    };
+    let (certificate, key, ca) = (certificate.clone(), key.clone(), command.ca.clone());
+    let files = crate::tls::load(&TlsSection { certificate, key, client_ca: None, ca });
+    let tls = files.and_then(|files| Ok(Tls::new(&files, Arc::new(SystemClock::start()))?));
+    // The files are no node's here.
+    tls.map_err(|mistake| Failure::Usage(mistake.words.replace("sip.tls.", "--")))
+}
+
+/// The host of `host:port`.
+fn host(text: &str) -> &str {
+    text.rsplit_once(':').map_or(text, |(host, _)| host)
 }
 
 /// The IPv4 address of `host:port`.
@@ -246,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_says_so_and_is_bad_usage() {
-        for words in ["--register", "--username a --password b", "--transport tls"] {
+        for words in ["--register", "--username a --password b"] {
             let failure = arguments(&parse(words)).expect_err(words);
             assert_eq!(failure.code(), 2, "{words}");
             assert!(failure.to_string().contains("not built yet"), "{failure}");

@@ -16,6 +16,7 @@ mod output;
 mod resources;
 mod server;
 mod systemd;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use config::{Notation, Passwords, Severity, Source};
+use config::{Notation, Passwords, Problem, Severity, Source};
 use serde_json::Value;
 
 use crate::cli::{ApplyArgs, Format, GetArgs};
@@ -14,7 +14,10 @@ use crate::output::{self, Column, say};
 /// `banyan check`.
 pub fn check(files: &[PathBuf]) -> Result {
     let sources = files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
-    let checked = config::check(&sources);
+    let mut checked = config::check(&sources);
+    if !checked.has_errors() {
+        checked.problems.extend(sources.iter().filter_map(certificates));
+    }
     for problem in &checked.problems {
         match problem.severity {
             Severity::Error => eprintln!("{problem}"),
@@ -27,6 +30,17 @@ pub fn check(files: &[PathBuf]) -> Result {
     let nodes = usize::from(checked.node.is_some());
     say(&format!("ok: {nodes} node file(s), {} resource(s)", checked.resources.len()));
     Ok(())
+}
+
+/// What is wrong with the certificate that a node file names.
+fn certificates(source: &Source) -> Option<Problem> {
+    let (node, _) = config::read_node(source).ok()?;
+    let (severity, key, words) = match crate::tls::check(node.sip.tls.as_ref()?) {
+        Ok(said) => (Severity::Warning, "certificate", said?),
+        Err(mistake) => (Severity::Error, mistake.key, mistake.words),
+    };
+    let found = config::problem_at(source, &["sip", "tls", key], words)?;
+    Some(Problem { severity, ..found })
 }
 
 /// `banyan apply`.

@@ -22,6 +22,7 @@ use crate::failure::{Failure, Result};
 use crate::guard::{self, Keeper, Place};
 use crate::resources::read;
 use crate::systemd;
+use crate::tls::Certificates;
 
 /// A port pair rests so long between two calls that the last packets of the first have died.
 const MEDIA_REST: Duration = Duration::from_secs(2);
@@ -53,12 +54,14 @@ pub fn server(args: &ServerArgs) -> Result {
 }
 
 async fn run(file: &NodeFile, token: Option<String>, drain: Duration) -> Result {
-    let mut signals = Signals::new()?;
+    let clock = Arc::new(SystemClock::start());
+    let certificates = Certificates::read(file, clock.clone())?;
     let mut config = settings(file);
+    config.tls = certificates.as_ref().map(Certificates::tls);
+    let mut signals = Signals::new(certificates)?;
     let key = cluster_key(file)?;
     config.cluster = cluster(file, key.as_ref())?;
     check_files(&mut config);
-    let clock = Arc::new(SystemClock::start());
     let options = api::Options {
         listen: file.http.listen,
         token,
@@ -135,16 +138,18 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    certificates: Option<Certificates>,
 }
 
 impl Signals {
-    fn new() -> Result<Signals> {
+    fn new(certificates: Option<Certificates>) -> Result<Signals> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::No(format!("cannot hear signals: {error}")));
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            certificates,
         })
     }
 
@@ -155,9 +160,12 @@ impl Signals {
                 biased;
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::info!("SIGHUP: nothing of the node file can be reloaded yet; resources come by `banyan apply`");
-                }
+                _ = self.hangup.recv() => match &self.certificates {
+                    Some(certificates) => certificates.reload(),
+                    None => tracing::info!(
+                        "SIGHUP: there is no [sip.tls], and nothing else is read again; resources come by `banyan apply`"
+                    ),
+                },
             }
         }
     }
@@ -181,9 +189,6 @@ fn check_built(file: &NodeFile) -> Result {
     let unbuilt = |what: &str| Err(Failure::Usage(format!("{what} is not built yet; leave it out")));
     if file.cluster.as_ref().is_some_and(|cluster| cluster.secret_file.is_none()) {
         return unbuilt("a [cluster] without secret_file");
-    }
-    if file.sip.listen.iter().any(|listen| listen.transport == trunk::Transport::Tls) {
-        return unbuilt("tls:// in sip.listen");
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::admission::settings;
 use crate::call::{Call, Hangup, Stage, Waiting};
 use crate::ending::{BYE, reason_lines};
 use crate::exchange::{Asked, Exchange, Kind, Server, Step};
-use crate::message::push_abilities;
+use crate::message::{is_sips, push_abilities};
 use crate::record::{CallCommand, Change, Flow, Side};
 use crate::reject::Answer;
 use crate::route;
@@ -347,7 +347,7 @@ impl Call {
         if targets && reply.status < 300 {
             // What came by another home's address is answered with ours: requests come here from now on.
             let flow = self.flow_here(asked.flow).unwrap_or(asked.flow);
-            self.push_contact(writer.buffer(), &flow);
+            self.push_contact(writer.buffer(), &flow, view.uri().is_some_and(is_sips));
         }
         if (targets && reply.status < 300) || matches!(kind, Kind::Other(_)) || reply.status == 405 {
             let party = if asked.side == Side::Ingress { Some(&self.party) } else { self.callee.as_ref() };

@@ -16,7 +16,7 @@ use crate::call::{Call, CallTimer, Stage};
 use crate::cdr::HangupBy;
 use crate::io::Output;
 use crate::media::RelaySdp;
-use crate::message::{INVITE_CSEQ, Outgoing};
+use crate::message::{INVITE_CSEQ, Outgoing, is_sips};
 use crate::record::{Flow, Side};
 use crate::setup::{AttemptLeg, Verdict};
 
@@ -89,7 +89,7 @@ impl Call {
             return self.attempt_failed(now, wall, if addresses.is_empty() { 504 } else { 503 }, None);
         };
         let Some(local) = self.context.address(target.transport, remote) else { return };
-        let flow = Flow { transport: target.transport, local, remote, connection: 0 };
+        let flow = Flow { transport: target.transport, local, remote, connection: way_to(target) };
         let offer = match self.egress_offer() {
             Ok(offer) => offer,
             Err(answer) => return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System),
@@ -249,6 +249,13 @@ impl Call {
     }
 }
 
+/// Which connection leads to a target. A telephone that registered over TLS has no certificate, and need not listen: it is
+/// called over the connection by which it came (RFC 5626 §5.3).
+fn way_to(target: &trunk::Target) -> u64 {
+    let came = target.registered.as_ref().is_some_and(|registered| registered.route.is_empty());
+    if came && target.transport == Transport::Tls { Flow::CAME } else { 0 }
+}
+
 /// How many T1 a callee has to confirm its CANCEL before the caller hears 487 without it.
 const CANCEL_PATIENCE: u32 = 8;
 
@@ -283,7 +290,7 @@ pub(crate) fn invite_sent<'a>(
         request_uri: text(invite.uri()?)?,
         cseq: INVITE_CSEQ,
         numbers: LocalCseq::starting_at(INVITE_CSEQ + 1),
-        secure: false,
+        secure: invite.uri().is_some_and(is_sips),
         offered: !invite.body().is_empty(),
         session,
     })

@@ -164,7 +164,7 @@ impl Call {
         let branch = route::branch(&self.context.secret, self.id, &parts);
         let via = self.via_value(&flow, &branch);
         let targets = matches!(method, Method::Invite | Method::Update);
-        let contact = targets.then(|| self.contact_value(&flow));
+        let contact = targets.then(|| self.contact_value(&flow, state.secure));
         let length = 384 + extra.len() + body.map_or(0, |body| body.bytes.len());
         let mut out = Vec::with_capacity(length);
         let contact = contact.as_deref();

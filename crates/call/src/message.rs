@@ -35,7 +35,7 @@ impl Call {
         self.push_to(&mut writer, leg.target);
         writer.header(Name::CallId, &[&route::call_id(&self.context.secret, self.id, self.seed, leg.number)]);
         writer.cseq(INVITE_CSEQ, Method::Invite);
-        self.push_contact(writer.buffer(), &leg.flow);
+        self.push_contact(writer.buffer(), &leg.flow, is_sips(leg.target.uri.as_bytes()));
         self.push_answer(&mut writer, leg);
         if let Some(presented) = &presented {
             self.push_identity(writer.buffer(), presented);
@@ -156,7 +156,7 @@ impl Call {
         let mut writer =
             response_to(&mut out, request, status, response.reason_phrase(), Some(tag), flow.remote);
         writer.copy(request, Name::RecordRoute);
-        self.push_contact(writer.buffer(), &flow);
+        self.push_contact(writer.buffer(), &flow, request.uri().is_some_and(is_sips));
         let caller = settings(&self.context.resources, &self.party);
         push_abilities(&mut writer, caller);
         writer.buffer().extend_from_slice(extra);
@@ -215,24 +215,27 @@ impl Call {
         out.extend_from_slice(b";rport");
     }
 
-    /// A whole Contact line: the home's address, and nothing of who is behind it.
-    pub(crate) fn push_contact(&self, out: &mut Vec<u8>, flow: &Flow) {
+    /// A whole Contact line: the home's address, and nothing of who is behind it. `secure`: the request it stands in, or
+    /// answers, is for a SIPS URI, and so must be those that follow (RFC 3261 §8.1.1.8, §12.1.1).
+    pub(crate) fn push_contact(&self, out: &mut Vec<u8>, flow: &Flow, secure: bool) {
         out.extend_from_slice(b"Contact: ");
-        self.push_contact_value(out, flow);
+        self.push_contact_value(out, flow, secure);
         out.extend_from_slice(b"\r\n");
     }
 
     /// A Contact value.
-    pub(crate) fn contact_value(&self, flow: &Flow) -> Vec<u8> {
+    pub(crate) fn contact_value(&self, flow: &Flow, secure: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
-        self.push_contact_value(&mut out, flow);
+        self.push_contact_value(&mut out, flow, secure);
         out
     }
 
-    fn push_contact_value(&self, out: &mut Vec<u8>, flow: &Flow) {
-        out.extend_from_slice(b"<sip:");
+    fn push_contact_value(&self, out: &mut Vec<u8>, flow: &Flow, secure: bool) {
+        let secure = secure && flow.transport == Transport::Tls;
+        out.extend_from_slice(if secure { b"<sips:" } else { b"<sip:" });
         self.push_our_address(out, flow);
         out.extend_from_slice(match flow.transport {
+            Transport::Tls if secure => b">",
             Transport::Udp => b">",
             Transport::Tcp => b";transport=tcp>",
             Transport::Tls => b";transport=tls>",
@@ -341,6 +344,11 @@ impl Call {
             None => Some(request),
         }
     }
+}
+
+/// Whether a URI is a SIPS URI (RFC 3261 §19.1).
+pub(crate) fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// What an egress INVITE is written from, besides the call.

@@ -28,6 +28,11 @@ pub struct Flow {
     pub connection: u64,
 }
 
+impl Flow {
+    /// As a connection's number: whichever the peer has opened to us from its address.
+    pub const CAME: u64 = u64::MAX;
+}
+
 /// The caller's leg or the callee's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Side {

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
-use crate::message::push_abilities;
+use crate::message::{is_sips, push_abilities};
 use crate::record::{CallCommand, Change, Confirm, Flow, LegState, Progress, Side, Update};
 use crate::rehome::{next_hop, o_address};
 use crate::setup::Setup;
@@ -249,7 +249,7 @@ impl Call {
         let mut out = Vec::with_capacity(1024);
         let mut writer = response_to(&mut out, &view, confirm.status, b"", Some(tag), setup.flow.remote);
         writer.copy(&view, Name::RecordRoute);
-        self.push_contact(writer.buffer(), &setup.flow);
+        self.push_contact(writer.buffer(), &setup.flow, view.uri().is_some_and(is_sips));
         push_abilities(&mut writer, settings(&self.context.resources, &self.party));
         let state = &confirm.ingress.dialog;
         if let Some(session) = &state.session {

@@ -516,6 +516,27 @@ fn a_peer_over_tcp_is_dialled_where_it_wants_requests() {
 }
 
 #[test]
+fn a_dialog_of_sips_uris_is_told_a_sips_uri() {
+    // RFC 3261 §8.1.1.8, §12.2.1.1: what follows in it must be secure, too.
+    for (secure, contact) in
+        [(true, "<sips:203.0.113.2:5060>"), (false, "<sip:203.0.113.2:5060;transport=tls>")]
+    {
+        let mut w = World::new();
+        connected(&mut w);
+        over(&mut w, |flow| flow.transport = trunk::Transport::Tls);
+        let record = w.record.as_mut().expect("a live call");
+        if let call::Phase::Answered { confirm, .. } = &mut record.phase {
+            confirm.ingress.dialog.secure = secure;
+        }
+        w.adopt_over(&[trunk::Transport::Udp, trunk::Transport::Tls], ELSEWHERE);
+        w.commit_all();
+        let (near, far) = reinvites(&mut w);
+        assert_eq!(near.get("Contact"), contact);
+        assert!(far.get("Via").starts_with("SIP/2.0/TLS 203.0.113.2:5060;"));
+    }
+}
+
+#[test]
 fn a_home_without_an_address_for_a_peer_ends_the_call_and_says_why() {
     let mut w = World::new();
     connected(&mut w);

@@ -166,6 +166,16 @@ pub fn read_node(source: &Source) -> Result<(NodeFile, Vec<Problem>), Vec<Proble
     }
 }
 
+/// What is wrong with a thing that a node file names, such as a certificate, at the key that names it.
+pub fn problem_at(source: &Source, keys: &[&str], message: String) -> Option<Problem> {
+    let sources = std::slice::from_ref(source);
+    let loaded = load(sources, Notation::Toml, &Passwords::Ignore, &mut Problems::new(sources));
+    let (file, _, tree) = loaded.nodes.first()?;
+    let mut problems = Problems::new(sources);
+    problems.error(*file, &tree.span_at(keys, None), message, None);
+    problems.finish().pop()
+}
+
 /// Reads arbitrary bytes as a resource file in both notations and as a node file: for fuzzing.
 pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();

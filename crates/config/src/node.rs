@@ -74,8 +74,10 @@ pub struct TlsSection {
     pub certificate: PathBuf,
     /// The key's file.
     pub key: PathBuf,
-    /// Authorities that peers' certificates must come from.
+    /// Authorities that certificates of peers which connect to us must come from; absent: none is asked for.
     pub client_ca: Option<PathBuf>,
+    /// Authorities of peers that we connect to; absent: the system's, and those of `client_ca`.
+    pub ca: Option<PathBuf>,
 }
 
 /// `[media]`.
@@ -268,6 +270,7 @@ impl NodeFile {
                 v.needed("certificate", &mut tls.certificate);
                 v.needed("key", &mut tls.key);
                 v.field("client_ca", &mut tls.client_ca);
+                v.field("ca", &mut tls.ca);
             });
         });
         v.table("media", |v| {

@@ -109,7 +109,7 @@ impl Shared {
         let mut result = Ok(());
         for (held, floating) in held.iter().filter(|(held, _)| self.home(held.home).is_none()) {
             let config = floating.as_ref().map_or_else(|| own.clone(), HomeConfig::from);
-            let entered = match Sockets::bind(&self.world, &config) {
+            let entered = match Sockets::bind(&self.world, &config, self.config.tls.is_some()) {
                 Ok(sockets) => self.enter(&config, held, sockets).await,
                 Err(error) => Err(error),
             };
@@ -257,8 +257,8 @@ impl Shared {
             };
             home.listens(self.world.spawn.spawn("udp", Box::pin(task)));
         }
-        for listener in sockets.listeners {
-            home.listens(self.streams.serve(listener));
+        for (listener, secure) in sockets.listeners {
+            home.listens(self.streams.serve(listener, secure));
         }
     }
 }

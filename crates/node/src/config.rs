@@ -7,7 +7,7 @@ use std::time::Duration;
 use call::{NodeId, Secret};
 use cluster::{APPLY_VERSION, FloatingHome, Pace};
 use transaction::Times;
-use transport::StreamLimits;
+use transport::{StreamLimits, Tls};
 use trunk::{Name, NameError, Transport};
 
 /// What a node is told about itself: the node file, read.
@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub pace: Pace,
     /// What strangers may take of us over streams.
     pub streams: StreamLimits,
+    /// Its certificate; absent: it speaks no TLS.
+    pub tls: Option<Tls>,
     /// The floating homes of the cluster: the same list in every node's file.
     pub floating: Vec<FloatingHome>,
     /// The other nodes; none: a cluster of one.
@@ -107,6 +109,7 @@ impl NodeConfig {
             times: Times::default(),
             pace: Pace::default(),
             streams: StreamLimits::default(),
+            tls: None,
             floating: Vec::new(),
             cluster: None,
             supports: APPLY_VERSION,

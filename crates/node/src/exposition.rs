@@ -24,7 +24,7 @@ impl Shared {
 
     fn write_transport(&self, out: &mut String) {
         let counters = &self.counters;
-        let all: [(&str, &str, &AtomicU64); 12] = [
+        let all: [(&str, &str, &AtomicU64); 13] = [
             ("datagrams_received_total", "datagrams received", &counters.datagrams_in),
             ("datagrams_sent_total", "datagrams handed to the network", &counters.datagrams_out),
             ("datagrams_unsent_total", "datagrams that a full buffer dropped", &counters.datagrams_dropped),
@@ -34,6 +34,7 @@ impl Shared {
             ("connections_evicted_total", "connections closed to make room", &counters.evicted),
             ("connections_timed_out_total", "connections closed for slowness", &counters.timed_out),
             ("connections_unframeable_total", "connections closed for nonsense", &counters.unframeable),
+            ("tls_handshakes_failed_total", "handshakes of TLS that failed", &counters.handshakes_failed),
             ("connections_congested_total", "connections of peers that do not read", &counters.congested),
             ("stream_messages_received_total", "messages over streams", &counters.stream_messages_in),
             ("stream_messages_sent_total", "messages over streams", &counters.stream_messages_out),

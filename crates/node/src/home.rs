@@ -19,7 +19,8 @@ use crate::{HomeConfig, StartError, World, lock};
 /// The sockets of a home, bound and not yet listened to.
 pub(crate) struct Sockets {
     pub(crate) datagrams: Vec<Arc<dyn Datagrams>>,
-    pub(crate) listeners: Vec<Box<dyn Listener>>,
+    /// Streams, and whether they are under TLS.
+    pub(crate) listeners: Vec<(Box<dyn Listener>, bool)>,
     pub(crate) addresses: Vec<(Transport, SocketAddr)>,
 }
 
@@ -27,8 +28,8 @@ impl Sockets {
     /// Takes a home's addresses.
     ///
     /// # Errors
-    /// One is taken, or not this machine's.
-    pub(crate) fn bind(world: &World, config: &HomeConfig) -> Result<Sockets, StartError> {
+    /// One is taken, or not this machine's, or TLS is wanted where there is no certificate.
+    pub(crate) fn bind(world: &World, config: &HomeConfig, has_tls: bool) -> Result<Sockets, StartError> {
         let mut sockets = Sockets { datagrams: Vec::new(), listeners: Vec::new(), addresses: Vec::new() };
         for &(transport, at) in &config.listen {
             let failed = |error| StartError::Listen { transport, at, error };
@@ -39,13 +40,13 @@ impl Sockets {
                     sockets.datagrams.push(socket);
                     local
                 }
-                Transport::Tcp => {
+                Transport::Tls if !has_tls => return Err(StartError::NoCertificate { at }),
+                Transport::Tcp | Transport::Tls => {
                     let listener = world.network.listen(at).map_err(failed)?;
                     let local = listener.local();
-                    sockets.listeners.push(listener);
+                    sockets.listeners.push((listener, transport == Transport::Tls));
                     local
                 }
-                Transport::Tls => return Err(StartError::TlsNotBuilt { at }),
             };
             sockets.addresses.push((transport, local));
         }

@@ -47,12 +47,12 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
-    /// No address to listen on for SIP over UDP or TCP.
-    #[error("sip.listen names no udp:// or tcp:// address")]
+    /// No address to listen on for SIP.
+    #[error("sip.listen names no address")]
     NothingToListenOn,
-    /// SIP over TLS is not built yet.
-    #[error("tls://{at}: SIP over TLS is not built yet; leave it out of sip.listen")]
-    TlsNotBuilt {
+    /// TLS without a certificate.
+    #[error("tls://{at}: there is no certificate; this node's file needs [sip.tls] with certificate and key")]
+    NoCertificate {
         /// The address.
         at: SocketAddr,
     },
@@ -103,7 +103,7 @@ impl Node {
     /// An address is taken, the disk or the log is unusable.
     pub async fn start(world: World, config: NodeConfig) -> Result<NodeHandle, StartError> {
         let own = config.own_home().map_err(StartError::Name)?;
-        let sockets = Sockets::bind(&world, &own)?;
+        let sockets = Sockets::bind(&world, &own, config.tls.is_some())?;
         let mut seed = [0; 32];
         world.entropy.fill(&mut seed);
         let mut rng = Rng::seeded(seed);
@@ -121,6 +121,7 @@ impl Node {
                 Arc::new(StreamSink(shared.clone())),
                 config.streams,
                 counters.clone(),
+                config.tls.clone(),
             );
             Shared::new(Parts { world, config, secret, counters, outbox, streams, cluster, rng })
         });

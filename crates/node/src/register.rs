@@ -277,9 +277,11 @@ fn place(
             Nat::Never => false,
             Nat::Auto => host.ip().is_some_and(|ip| ip != flow.remote.ip().to_canonical()),
         };
-    let is_fragile = behind_nat || transport != Transport::Udp;
+    // Nobody could verify a telephone that is dialled, so the connection by which it came is the way to it.
+    let by_its_connection = behind_nat || (first.is_none() && flow.transport == Transport::Tls);
+    let is_fragile = by_its_connection || transport != Transport::Udp;
     let longest = if is_fragile { FRAGILE_MAX.max(access.expires_min) } else { access.expires_max };
-    let (host, port, transport) = if behind_nat {
+    let (host, port, transport) = if by_its_connection {
         (Host::Ip(flow.remote.ip().to_canonical()), Some(flow.remote.port()), flow.transport)
     } else {
         (host, port, transport)
@@ -306,6 +308,8 @@ fn place(
 fn next_hop(uri: &Uri<'_>) -> Option<(Host, Option<u16>, Transport)> {
     let host = Host::parse(std::str::from_utf8(uri.host).ok()?)?;
     let transport = match uri.param(b"transport") {
+        // RFC 3261 §19.1: whatever it runs over, it is under TLS.
+        _ if uri.scheme == sip::Scheme::Sips => Transport::Tls,
         Some(word) if word.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
         Some(word) if word.eq_ignore_ascii_case(b"tls") => Transport::Tls,
         _ => Transport::Udp,

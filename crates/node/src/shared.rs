@@ -15,7 +15,7 @@ use machine::{Instant, Rng};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use sip::verdict::Rules;
 use tokio::sync::Notify;
-use transport::{Counters, Outbox, Peer, Streams};
+use transport::{Counters, Outbox, Streams};
 use trunk::{Name, Resources, Transport};
 
 use crate::actor::call::{Arguments, Begin, CallActor, Msg};
@@ -234,8 +234,8 @@ impl Shared {
     }
 
     fn send_over_stream(&self, flow: Flow, bytes: Bytes) {
-        let mut peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
-        if !self.streams.reaches(peer) {
+        let mut peer = crate::switch::peer(flow);
+        if flow.connection != Flow::CAME && !self.streams.reaches(peer, &bytes) {
             // A response whose connection is gone goes to where the Via says that the client listens
             // (RFC 3261 §18.2.2).
             peer.remote = match bytes.starts_with(b"SIP/2.0 ") {
@@ -251,8 +251,7 @@ impl Shared {
         match flow.transport {
             Transport::Udp => drop(self.outbox.say(flow.local, flow.remote, bytes)),
             Transport::Tcp | Transport::Tls => {
-                let peer = Peer { local: flow.local, remote: flow.remote, connection: flow.connection };
-                self.streams.send(peer, bytes);
+                self.streams.send(crate::switch::peer(flow), bytes);
             }
         }
     }

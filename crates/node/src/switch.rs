@@ -17,6 +17,7 @@ use trunk::{Party, Transport};
 use crate::actor::call::Msg;
 use crate::caller::{Admission, Caller};
 use crate::home::Home;
+use crate::lock;
 use crate::metrics::{Drop, add};
 use crate::shared::Shared;
 use crate::stateless::{ALLOW, Stateless};
@@ -314,30 +315,55 @@ pub(crate) fn is_named(context: &Context, flow: &Flow) -> bool {
 /// What the streams deliver goes the same way as datagrams.
 pub(crate) struct StreamSink(pub(crate) std::sync::Weak<Shared>);
 
+const _: () = assert!(Flow::CAME == Peer::CAME);
+
 impl Sink for StreamSink {
+    /// Who guesses passwords may not; who is named by no trunk and no gateway may where there is room, since a peer of a
+    /// call need not be.
+    fn welcome(&self, peer: Peer) -> Option<Standing> {
+        let shared = self.0.upgrade()?;
+        let context = shared.home_at(peer.local)?.context();
+        let flow = flow(peer);
+        if is_named(&context, &flow) {
+            return Some(Standing::Known);
+        }
+        if lock(&shared.bans).is_banned(shared.world.clock.now(), peer.remote.ip()) {
+            return None;
+        }
+        Some(if is_known(&context, &flow) { Standing::Known } else { Standing::Stranger })
+    }
+
     fn message(&self, peer: Peer, message: Bytes) -> Standing {
         let Some(shared) = self.0.upgrade() else { return Standing::Stranger };
         let Some(home) = shared.home_at(peer.local) else { return Standing::Stranger };
-        shared.received(&home, tcp(peer), &message, Framing::Stream)
+        shared.received(&home, flow(peer), &message, Framing::Stream)
     }
 
     fn unframeable(&self, peer: Peer, error: ParseError, head: Bytes) {
         let Some(shared) = self.0.upgrade() else { return };
         if let Some(home) = shared.home_at(peer.local) {
             let context = home.context();
-            shared.broken(&home, tcp(peer), &head, error, &context);
+            shared.broken(&home, flow(peer), &head, error, &context);
         }
     }
 
     fn unreachable(&self, peer: Peer, message: Bytes) {
         if let Some(shared) = self.0.upgrade() {
-            shared.unreachable(tcp(peer), message);
+            shared.unreachable(flow(peer), message);
         }
     }
 }
 
-fn tcp(peer: Peer) -> Flow {
-    Flow { transport: Transport::Tcp, local: peer.local, remote: peer.remote, connection: peer.connection }
+/// A connection, as calls know it.
+fn flow(peer: Peer) -> Flow {
+    let transport = if peer.secure { Transport::Tls } else { Transport::Tcp };
+    Flow { transport, local: peer.local, remote: peer.remote, connection: peer.connection }
+}
+
+/// A flow, as the streams know it.
+pub(crate) fn peer(flow: Flow) -> Peer {
+    let secure = flow.transport == Transport::Tls;
+    Peer { local: flow.local, remote: flow.remote, connection: flow.connection, secure }
 }
 
 impl Shared {

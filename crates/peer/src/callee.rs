@@ -6,7 +6,7 @@ use std::sync::Arc;
 use machine::{Instant, Machine, Timers};
 
 use crate::caller::{Input, LINGER};
-use crate::local::{CallRef, Event, Flow, Local, Output, Transport};
+use crate::local::{CallRef, Event, Flow, Local, Output};
 use crate::message::{Message, Method, Start};
 use crate::outcome::Outcome;
 use crate::pending::{Pending, earliest};
@@ -122,7 +122,7 @@ impl Callee {
 
     fn start(&mut self, now: Instant) {
         self.session.tell(Event::Offered);
-        if let Err(violation) = self.invite.check(self.session.local.transport == Transport::Tcp) {
+        if let Err(violation) = self.invite.check(self.session.local.transport.is_stream()) {
             self.session.broke(violation);
         }
         if self.invite.contact.is_none() {

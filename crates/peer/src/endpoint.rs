@@ -66,7 +66,7 @@ impl Endpoint {
         let (mut datagrams, mut listener) = (None, None);
         match transport {
             Transport::Udp => datagrams = Some(world.network.bind(address)?),
-            Transport::Tcp => listener = Some(world.network.listen(address)?),
+            Transport::Tcp | Transport::Tls => listener = Some(world.network.listen(address)?),
         }
         Ok(Endpoint {
             agent,

@@ -10,8 +10,8 @@
 //! * [`load`]: a run of calls and its report. [`strict`]: the cheap generator for measurements, without rsip.
 //! * [`shell`]: sockets and clocks of the real world, the only module here that touches the system.
 //!
-//! Absent by design: registration, digest and TLS (not built yet), the node's own parser, IPv6 (rsip cannot
-//! read it).
+//! Absent by design: registration and digest (not built yet), TLS (the network brings it), the node's own
+//! parser, IPv6 (rsip cannot read it).
 //!
 //! ```
 //! use machine::{Instant, Rng};

@@ -18,6 +18,15 @@ pub enum Transport {
     Udp,
     /// Streams.
     Tcp,
+    /// Streams under TLS, as far as addresses say it: the network makes it so.
+    Tls,
+}
+
+impl Transport {
+    /// Whether messages arrive as they were sent, or not at all.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Transport::Udp)
+    }
 }
 
 /// Where a message goes, or came from.
@@ -137,6 +146,7 @@ impl Local {
         let via = match transport {
             Transport::Udp => format!("SIP/2.0/UDP {address};rport;branch="),
             Transport::Tcp => format!("SIP/2.0/TCP {address};rport;branch="),
+            Transport::Tls => format!("SIP/2.0/TLS {address};rport;branch="),
         };
         Local { transport, address, run, retransmit, record_routes: Vec::new(), via }
     }
@@ -184,6 +194,7 @@ impl Local {
         match self.transport {
             Transport::Udp => format!("sip:{user}@{}", self.address),
             Transport::Tcp => format!("sip:{user}@{};transport=tcp", self.address),
+            Transport::Tls => format!("sip:{user}@{};transport=tls", self.address),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use machine::Instant;
 
-use crate::local::{CallRef, Event, Flow, Local, Output, Side, Transport, address_of};
+use crate::local::{CallRef, Event, Flow, Local, Output, Side, address_of};
 use crate::message::{Message, Method, Start};
 use crate::pending::{Pending, earliest, tick};
 use crate::sdp::{Audio, Direction};
@@ -336,7 +336,7 @@ impl Session {
 
     /// What holds for every response to a request of ours (§8.1.3.3).
     pub(crate) fn check_response(&self, response: &Message, pending: &Pending) -> Result<(), Violation> {
-        response.check(self.local.transport == Transport::Tcp)?;
+        response.check(self.local.transport.is_stream())?;
         if response.from_tag != self.dialog.local_tag {
             return Err(Violation::TagChanged { header: "From" });
         }
@@ -428,7 +428,7 @@ impl Session {
     }
 
     fn check_request(&mut self, request: &Message) {
-        let over_stream = self.local.transport == Transport::Tcp;
+        let over_stream = self.local.transport.is_stream();
         let Start::Request(_, uri) = &request.start else { return };
         let bare = |uri: &str| uri.split(';').next().map(str::to_owned);
         if let Err(violation) = request.check(over_stream) {
@@ -465,7 +465,7 @@ impl Session {
     /// Where requests inside the dialog go: the first route or the remote target over UDP, the stream that is
     /// already there over TCP.
     fn next_hop(&self) -> Flow {
-        if self.local.transport == Transport::Tcp {
+        if self.local.transport.is_stream() {
             return self.dialog.flow;
         }
         let hop = self

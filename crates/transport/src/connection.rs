@@ -12,9 +12,11 @@ use bytes::Bytes;
 use env::Stream;
 use futures::task::AtomicWaker;
 use machine::Instant;
+use rustls::pki_types::CertificateDer;
 use sip::{Frame, FrameError, Framer};
 
 use crate::streams::{Peer, Shared, Standing};
+use crate::tls::Names;
 use crate::{Counters, StreamLimits, lock};
 
 /// One open stream. Its task owns the socket; everyone else has the queue and the flag.
@@ -22,8 +24,19 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    far: FarEnd,
     waker: AtomicWaker,
     state: Mutex<State>,
+}
+
+/// What is known of whoever is at the far end.
+pub(crate) enum FarEnd {
+    /// Its address: the stream is plain.
+    Address,
+    /// It came to us, under TLS.
+    Came,
+    /// We went to it, and its certificate was verified.
+    Proved(CertificateDer<'static>),
 }
 
 struct State {
@@ -54,6 +67,7 @@ impl Connection {
         id: u64,
         local: SocketAddr,
         remote: SocketAddr,
+        far: FarEnd,
         now: Instant,
         known: bool,
     ) -> Connection {
@@ -67,7 +81,26 @@ impl Connection {
             partial: None,
             ended: None,
         };
-        Connection { id, local, remote, waker: AtomicWaker::new(), state: Mutex::new(state) }
+        Connection { id, local, remote, far, waker: AtomicWaker::new(), state: Mutex::new(state) }
+    }
+
+    /// Whether it is under TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        !matches!(self.far, FarEnd::Address)
+    }
+
+    /// Whether a message for a peer that has its address may go over it. Under TLS an address proves nothing: the message
+    /// is for whoever came to us from there, or for whoever has proved the name that the message calls it by
+    /// (RFC 5923 §9.1).
+    pub(crate) fn carries(&self, peer: Peer, message: &[u8]) -> bool {
+        let for_who_came = peer.connection == Peer::CAME;
+        match &self.far {
+            FarEnd::Address => !peer.secure,
+            FarEnd::Came => peer.secure && for_who_came,
+            FarEnd::Proved(certificate) => {
+                peer.secure && !for_who_came && Names::of(message).are_proved_by(certificate)
+            }
+        }
     }
 
     /// Queues a message. A peer that does not read loses its connection, and the message comes back.
@@ -153,7 +186,7 @@ impl Connection {
     }
 
     fn peer(&self) -> Peer {
-        Peer { local: self.local, remote: self.remote, connection: self.id }
+        Peer { local: self.local, remote: self.remote, connection: self.id, secure: self.is_secure() }
     }
 
     /// Writes what is queued. Pending when there is nothing left to do for now.
@@ -184,7 +217,10 @@ impl Connection {
                 }
             }
         }
-        Poll::Pending
+        match stream.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Close::Gone),
+            _ => Poll::Pending,
+        }
     }
 
     /// Reads what is there, a bounded amount at once, and gives its messages to the sink.
@@ -205,7 +241,13 @@ impl Connection {
         reader.buffer.clear();
         match stream.poll_read(cx, &mut reader.buffer, shared.limits.read_bytes_max) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Close::Gone),
+            Poll::Ready(Err(error)) => {
+                if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                    Counters::count(&shared.counters.handshakes_failed);
+                    tracing::debug!(remote = %self.remote, %error, "TLS failed");
+                }
+                return Poll::Ready(Close::Gone);
+            }
             Poll::Ready(Ok(0)) => {
                 let mut state = lock(&self.state);
                 state.ended = Some(shared.clock.now());

@@ -23,6 +23,8 @@ pub struct Counters {
     pub timed_out: AtomicU64,
     /// Connections closed because what came on them can't be framed.
     pub unframeable: AtomicU64,
+    /// Handshakes of TLS that failed, whoever had begun them.
+    pub handshakes_failed: AtomicU64,
     /// Connections closed because the peer does not read.
     pub congested: AtomicU64,
     /// Messages that came over streams.

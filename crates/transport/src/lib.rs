@@ -1,5 +1,5 @@
 //! SIP over sockets: datagrams in batches (RFC 3261 §18), streams framed by Content-Length (§18.3),
-//! connection reuse, keep-alives (RFC 5626 §4.4.1), and bounds on everything that a stranger can fill.
+//! TLS (RFC 5922), connection reuse, keep-alives (RFC 5626 §4.4.1), and bounds on everything that a stranger can fill.
 //!
 //! It moves whole messages between the network of `env::Network` and a [`Sink`]; what they mean is decided
 //! above. Nothing here opens a socket by itself, so the simulation runs this code over its own network.
@@ -21,12 +21,14 @@ mod limits;
 mod outbox;
 mod streams;
 mod table;
+mod tls;
 
 pub use counters::Counters;
 pub use datagram::{BATCH_FULL, receive};
 pub use limits::StreamLimits;
 pub use outbox::{MaySpeak, Outbox};
 pub use streams::{Peer, Sink, Standing, Streams};
+pub use tls::{Authorities, Tls, TlsError, TlsFiles, TlsNetwork};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

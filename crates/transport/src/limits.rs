@@ -11,7 +11,9 @@ pub struct StreamLimits {
     pub strangers_max: usize,
     /// Strangers' connections from one address; the oldest makes room for the newest.
     pub strangers_per_address_max: usize,
-    /// From accepting a connection to its first byte.
+    /// Handshakes of TLS that are made in a second with peers that connect to us.
+    pub handshakes_per_second: u32,
+    /// From accepting a connection to its first byte; under TLS, to the first byte after the handshake.
     pub first_byte: Duration,
     /// From the first byte of a message to its last.
     pub message: Duration,
@@ -21,7 +23,7 @@ pub struct StreamLimits {
     pub idle: Duration,
     /// After the peer's end of stream, to write what is queued.
     pub linger: Duration,
-    /// Opening a connection.
+    /// Opening a connection, its handshake included.
     pub dial: Duration,
     /// Bytes that may wait for a peer that does not read.
     pub write_queue_bytes_max: usize,
@@ -37,6 +39,7 @@ impl Default for StreamLimits {
             connections_max: 16_384,
             strangers_max: 1_024,
             strangers_per_address_max: 256,
+            handshakes_per_second: 200,
             first_byte: Duration::from_secs(10),
             message: Duration::from_secs(10),
             stranger_idle: Duration::from_secs(32),

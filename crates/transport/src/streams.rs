@@ -1,5 +1,6 @@
 //! SIP over streams (RFC 3261 §18): listening, dialling on demand, reuse of what is open (RFC 5923 in
-//! spirit), and one sweep a second instead of a timer per connection.
+//! spirit), and one sweep a second instead of a timer per connection. TCP and TLS differ in what a stream is made of,
+//! and in whose message may go over it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::{Clock, Listener, Network, Spawn, Stream, Task};
 use futures::future::{Either, select};
+use machine::Instant;
 use sip::ParseError;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, FarEnd};
 use crate::table::Table;
+use crate::tls::{Budget, Names, Tls, advice};
 use crate::{Counters, StreamLimits, lock};
 
 /// Both ends of a stream, and which stream.
@@ -25,6 +28,14 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Which connection; 0 if any, or a new one, will do.
     pub connection: u64,
+    /// Whether it is under TLS.
+    pub secure: bool,
+}
+
+impl Peer {
+    /// As a connection's number: whichever the peer has opened to us from its address. Nobody listens there, so none is
+    /// dialled.
+    pub const CAME: u64 = u64::MAX;
 }
 
 /// Whether the source of a message is somebody we deal with.
@@ -38,6 +49,11 @@ pub enum Standing {
 
 /// Who takes the messages.
 pub trait Sink: Send + Sync + 'static {
+    /// Whether whoever connects may make a handshake of TLS, and what it is then; `None`: it may not.
+    fn welcome(&self, peer: Peer) -> Option<Standing> {
+        let _ = peer;
+        Some(Standing::Stranger)
+    }
     /// A whole message came.
     fn message(&self, peer: Peer, message: Bytes) -> Standing;
     /// The message that comes next on this connection can't be framed, and what its header section says;
@@ -59,16 +75,40 @@ pub(crate) struct Shared {
     pub(crate) limits: StreamLimits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Mutex<Table>,
-    dialling: Mutex<BTreeMap<(SocketAddr, SocketAddr), VecDeque<Bytes>>>,
+    dialling: Mutex<BTreeMap<Way, VecDeque<Bytes>>>,
+    tls: Option<Tls>,
+    handshakes: Mutex<Budget>,
+    complaints: Mutex<BTreeMap<SocketAddr, Instant>>,
+}
+
+/// A connection that is being opened.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Way {
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// Under TLS: one of these its peer must prove to be.
+    names: Option<Names>,
+}
+
+impl Way {
+    fn peer(&self) -> Peer {
+        Peer { local: self.local, remote: self.remote, connection: 0, secure: self.names.is_some() }
+    }
 }
 
 /// How often slow connections are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed, for lack of descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause where peers connect faster than handshakes may be made; they wait in the listener's queue.
+const HANDSHAKE_PAUSE: Duration = Duration::from_millis(5);
+/// How often one peer's certificate is complained of.
+const COMPLAINT: Duration = Duration::from_secs(60);
+/// Of so many peers.
+const COMPLAINTS_MAX: usize = 256;
 
 impl Streams {
-    /// No stream yet.
+    /// No stream yet. Without `tls` there are plain ones only.
     pub fn new(
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
@@ -76,6 +116,7 @@ impl Streams {
         sink: Arc<dyn Sink>,
         limits: StreamLimits,
         counters: Arc<Counters>,
+        tls: Option<Tls>,
     ) -> Streams {
         Streams(Arc::new(Shared {
             network,
@@ -86,12 +127,15 @@ impl Streams {
             counters,
             table: Mutex::default(),
             dialling: Mutex::default(),
+            tls,
+            handshakes: Mutex::default(),
+            complaints: Mutex::default(),
         }))
     }
 
-    /// Accepts connections until the task is aborted.
-    pub fn serve(&self, listener: Box<dyn Listener>) -> Box<dyn Task> {
-        self.0.spawn.spawn("tcp accept", Box::pin(self.0.clone().accept(listener)))
+    /// Accepts connections, plain or under TLS, until the task is aborted.
+    pub fn serve(&self, listener: Box<dyn Listener>, secure: bool) -> Box<dyn Task> {
+        self.0.spawn.spawn("tcp accept", Box::pin(self.0.clone().accept(listener, secure)))
     }
 
     /// Looks for slow connections. Never ends.
@@ -102,9 +146,10 @@ impl Streams {
     /// Sends a message on the peer's connection if it is open, else on another one to the same address,
     /// else on a new one. What can't be sent comes back through [`Sink::unreachable`].
     pub fn send(&self, peer: Peer, message: Bytes) {
-        let open = lock(&self.0.table).find(peer).cloned();
+        let open = lock(&self.0.table).find(peer, &message).cloned();
         match open {
             Some(connection) => connection.push(&self.0, message),
+            None if peer.connection == Peer::CAME => self.0.sink.unreachable(peer, message),
             None => self.dial(peer, message),
         }
     }
@@ -114,9 +159,9 @@ impl Streams {
         lock(&self.0.table).by_id(connection).is_some()
     }
 
-    /// Whether a message for this peer needs no new connection.
-    pub fn reaches(&self, peer: Peer) -> bool {
-        lock(&self.0.table).find(peer).is_some()
+    /// Whether this message for this peer needs no new connection.
+    pub fn reaches(&self, peer: Peer, message: &[u8]) -> bool {
+        lock(&self.0.table).find(peer, message).is_some()
     }
 
     /// How many connections are open, and how many of them are strangers'.
@@ -132,14 +177,16 @@ impl Streams {
     /// Closes the connections of these addresses of ours.
     pub fn close_where(&self, is_ours: impl Fn(SocketAddr) -> bool) {
         // What is being dialled would come up on an address that may be another node's by then.
-        lock(&self.0.dialling).retain(|(local, _), _| !is_ours(*local));
+        lock(&self.0.dialling).retain(|way, _| !is_ours(way.local));
         let all = lock(&self.0.table).all();
         all.iter().filter(|connection| is_ours(connection.local)).for_each(|connection| connection.close());
     }
 
     fn dial(&self, peer: Peer, message: Bytes) {
+        let names = peer.secure.then(|| Names::of(&message));
+        let way = Way { local: peer.local, remote: peer.remote, names };
         let mut dialling = lock(&self.0.dialling);
-        if let Some(waiting) = dialling.get_mut(&(peer.local, peer.remote)) {
+        if let Some(waiting) = dialling.get_mut(&way) {
             if waiting.len() < self.0.limits.dial_queue_max {
                 waiting.push_back(message);
                 return;
@@ -148,20 +195,25 @@ impl Streams {
             self.0.sink.unreachable(Peer { connection: 0, ..peer }, message);
             return;
         }
-        dialling.insert((peer.local, peer.remote), VecDeque::from([message]));
+        dialling.insert(way.clone(), VecDeque::from([message]));
         drop(dialling);
-        self.0.spawn.spawn("tcp dial", Box::pin(self.0.clone().open(peer.local, peer.remote)));
+        self.0.spawn.spawn("tcp dial", Box::pin(self.0.clone().open(way)));
     }
 }
 
 impl Shared {
-    async fn accept(self: Arc<Shared>, mut listener: Box<dyn Listener>) {
+    async fn accept(self: Arc<Shared>, mut listener: Box<dyn Listener>, secure: bool) {
         let local = listener.local();
         loop {
             match std::future::poll_fn(|cx| listener.poll_accept(cx)).await {
                 Ok(stream) => {
                     Counters::count(&self.counters.accepted);
-                    self.admit(stream, local);
+                    let peer = Peer { local, remote: stream.remote(), connection: 0, secure };
+                    if !secure {
+                        self.admit(stream, peer, FarEnd::Address);
+                    } else if let Some(stream) = self.secured(stream, peer).await {
+                        self.admit(stream, peer, FarEnd::Came);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%local, %error, "cannot accept connections");
@@ -171,11 +223,33 @@ impl Shared {
         }
     }
 
+    /// An accepted connection under TLS, if its peer may have one; where there are too many, they come one by one.
+    async fn secured(&self, stream: Box<dyn Stream>, peer: Peer) -> Option<Box<dyn Stream>> {
+        let refused = || {
+            Counters::count(&self.counters.evicted);
+            None
+        };
+        let Some(standing) = self.sink.welcome(peer) else { return refused() };
+        let per_second = self.limits.handshakes_per_second;
+        while !lock(&self.handshakes).take(self.clock.now(), per_second, standing) {
+            if standing == Standing::Stranger {
+                return refused();
+            }
+            self.spawn.sleep_until(self.clock.now() + HANDSHAKE_PAUSE).await;
+        }
+        match self.tls.as_ref()?.accept(stream) {
+            Ok(stream) => Some(Box::new(stream)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot begin a handshake");
+                refused()
+            }
+        }
+    }
+
     /// Takes in an accepted connection, the oldest stranger making room where there is none.
-    fn admit(self: &Arc<Shared>, stream: Box<dyn Stream>, local: SocketAddr) {
-        let remote = stream.remote();
+    fn admit(self: &Arc<Shared>, stream: Box<dyn Stream>, peer: Peer, far: FarEnd) {
         let mut table = lock(&self.table);
-        let Some(leaving) = table.make_room(&self.limits, remote.ip()) else {
+        let Some(leaving) = table.make_room(&self.limits, peer.remote.ip()) else {
             Counters::count(&self.counters.evicted);
             return;
         };
@@ -184,48 +258,71 @@ impl Shared {
             table.remove(&connection);
             connection.close();
         }
-        let connection = self.enter(&mut table, local, remote, false);
+        let connection = self.enter(&mut table, peer, far, false);
         drop(table);
         self.spawn.spawn("tcp connection", Box::pin(connection.run(self.clone(), stream)));
     }
 
     /// A new connection in the table.
-    fn enter(
-        &self,
-        table: &mut Table,
-        local: SocketAddr,
-        remote: SocketAddr,
-        known: bool,
-    ) -> Arc<Connection> {
+    fn enter(&self, table: &mut Table, peer: Peer, far: FarEnd, known: bool) -> Arc<Connection> {
         let id = table.draw();
-        let connection = Arc::new(Connection::new(id, local, remote, self.clock.now(), known));
+        let (local, remote) = (peer.local, peer.remote);
+        let connection = Arc::new(Connection::new(id, local, remote, far, self.clock.now(), known));
         table.insert(connection.clone(), known);
         connection
     }
 
     /// Opens a connection and sends what waits for it.
-    async fn open(self: Arc<Shared>, local: SocketAddr, remote: SocketAddr) {
+    async fn open(self: Arc<Shared>, way: Way) {
         let deadline = self.spawn.sleep_until(self.clock.now() + self.limits.dial);
-        let stream = match select(self.network.dial(local, remote), deadline).await {
+        let opened = match select(Box::pin(self.reach(&way)), deadline).await {
             Either::Left((result, _)) => result,
             Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let Some(waiting) = lock(&self.dialling).remove(&(local, remote)) else { return };
-        match stream {
-            Ok(stream) => {
+        let Some(waiting) = lock(&self.dialling).remove(&way) else { return };
+        match opened {
+            Ok((stream, far)) => {
                 Counters::count(&self.counters.dialled);
-                let connection = self.enter(&mut lock(&self.table), local, remote, true);
+                let connection = self.enter(&mut lock(&self.table), way.peer(), far, true);
                 for message in waiting {
                     connection.push(&self, message);
                 }
                 connection.run(self, stream).await;
             }
             Err(error) => {
-                tracing::debug!(%remote, %error, "cannot connect");
+                self.complain(&way, &error);
                 for message in waiting {
-                    self.sink.unreachable(Peer { local, remote, connection: 0 }, message);
+                    self.sink.unreachable(way.peer(), message);
                 }
             }
+        }
+    }
+
+    /// Connects, and under TLS makes the handshake.
+    async fn reach(&self, way: &Way) -> io::Result<(Box<dyn Stream>, FarEnd)> {
+        let stream = self.network.dial(way.local, way.remote).await?;
+        let Some(names) = &way.names else { return Ok((stream, FarEnd::Address)) };
+        let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("[sip.tls] is not set"))?;
+        let (stream, proof) = tls.connect(stream, names).await?;
+        Ok((Box::new(stream), FarEnd::Proved(proof)))
+    }
+
+    /// Says why a connection can't be opened; where it is for an operator to mend, aloud, now and then.
+    fn complain(&self, way: &Way, error: &io::Error) {
+        let remote = way.remote;
+        let Some((names, advice)) = way.names.as_ref().zip(advice(error)) else {
+            return tracing::debug!(%remote, %error, "cannot connect");
+        };
+        Counters::count(&self.counters.handshakes_failed);
+        let now = self.clock.now();
+        let mut complaints = lock(&self.complaints);
+        complaints.retain(|_, said| now.since(*said) < COMPLAINT);
+        if complaints.len() < COMPLAINTS_MAX && !complaints.contains_key(&remote) {
+            complaints.insert(remote, now);
+            let called = names.words();
+            tracing::warn!(
+                "no TLS with {remote}, called {called}: {error}; {advice}. It counts as unreachable"
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use crate::streams::Peer;
 pub(crate) struct Table {
     last: u64,
     by_id: BTreeMap<u64, Arc<Connection>>,
-    by_peer: BTreeMap<(SocketAddr, SocketAddr), u64>,
+    by_peer: BTreeSet<(SocketAddr, SocketAddr, u64)>,
     strangers: BTreeSet<u64>,
     strangers_by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
 }
@@ -44,7 +44,7 @@ impl Table {
     /// Takes in a connection.
     pub(crate) fn insert(&mut self, connection: Arc<Connection>, known: bool) {
         let id = connection.id;
-        self.by_peer.insert((connection.local, connection.remote), id);
+        self.by_peer.insert((connection.local, connection.remote, id));
         if !known {
             self.strangers.insert(id);
             let address = neighbourhood(connection.remote.ip());
@@ -71,10 +71,7 @@ impl Table {
     pub(crate) fn remove(&mut self, connection: &Connection) {
         self.promote(connection);
         self.by_id.remove(&connection.id);
-        let peer = (connection.local, connection.remote);
-        if self.by_peer.get(&peer) == Some(&connection.id) {
-            self.by_peer.remove(&peer);
-        }
+        self.by_peer.remove(&(connection.local, connection.remote, connection.id));
     }
 
     /// An open connection by its id.
@@ -82,16 +79,21 @@ impl Table {
         self.by_id.get(&id)
     }
 
-    /// The newest open connection between two addresses.
-    pub(crate) fn by_peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<&Arc<Connection>> {
-        self.by_id.get(self.by_peer.get(&(local, remote))?)
+    /// The open connections between two addresses, newest first.
+    fn between(&self, peer: Peer) -> impl Iterator<Item = &Arc<Connection>> {
+        let (local, remote) = (peer.local, peer.remote);
+        let all = self.by_peer.range((local, remote, 0)..=(local, remote, u64::MAX)).rev();
+        all.filter_map(|(_, _, id)| self.by_id.get(id))
     }
 
-    /// The connection for what is said to a peer. A number that was another connection's, in another process, may not
+    /// The connection for a message to a peer. A number that was another connection's, in another process, may not
     /// lead to a stranger.
-    pub(crate) fn find(&self, peer: Peer) -> Option<&Arc<Connection>> {
-        let is_its = |it: &&Arc<Connection>| it.local == peer.local && it.remote.ip() == peer.remote.ip();
-        self.by_id(peer.connection).filter(is_its).or_else(|| self.by_peer(peer.local, peer.remote))
+    pub(crate) fn find(&self, peer: Peer, message: &[u8]) -> Option<&Arc<Connection>> {
+        let is_its = |it: &&Arc<Connection>| {
+            it.is_secure() == peer.secure && it.local == peer.local && it.remote.ip() == peer.remote.ip()
+        };
+        let its = self.by_id(peer.connection).filter(is_its);
+        its.or_else(|| self.between(peer).find(|connection| connection.carries(peer, message)))
     }
 
     /// All of them, oldest first.

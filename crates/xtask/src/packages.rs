@@ -7,6 +7,7 @@ pub fn tests() -> Result<(), Failure> {
     ensure(&[
         ("sipp", "sip-tester"),
         ("baresip", "baresip-core"),
+        ("openssl", "openssl"),
         ("c++", "g++"),
         ("ip", "iproute2"),
         ("nft", "nftables"),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use env::Clock as _;
+use env::{Clock as _, Network};
 use machine::{Instant, Rng};
 use thiserror::Error;
 
@@ -76,6 +76,18 @@ pub fn run(args: &LoadArgs) -> Result<Report, LoadError> {
 /// # Errors
 /// What makes the run impossible; failed calls are in the report.
 pub fn run_with(args: &LoadArgs, progress: &Arc<Progress>) -> Result<Report, LoadError> {
+    run_over(args, progress, &|network| network)
+}
+
+/// As [`run_with`], over another network made of the system's.
+///
+/// # Errors
+/// As [`run_with`].
+pub fn run_over(
+    args: &LoadArgs,
+    progress: &Arc<Progress>,
+    under: &dyn Fn(Arc<dyn Network>) -> Arc<dyn Network>,
+) -> Result<Report, LoadError> {
     if !(args.rate > 0.0 && args.rate.is_finite()) {
         return Err(LoadError::Rate);
     }
@@ -90,7 +102,8 @@ pub fn run_with(args: &LoadArgs, progress: &Arc<Progress>) -> Result<Report, Loa
     let _ = syscall::raise_open_files(65_536);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = runtime.block_on(async {
-        let world = world(clock.clone())?;
+        let mut world = world(clock.clone())?;
+        world.network = under(world.network);
         let (mut listens, mut media) = (vec![args.listen], Vec::new());
         listens.extend(args.callee_listen.filter(|address| *address != args.listen));
         let mut endpoints = Vec::new();
@@ -125,7 +138,7 @@ async fn schedule(
     let destination = Destination {
         flow: match args.transport {
             Transport::Udp => Flow::Datagram(args.target),
-            Transport::Tcp => Flow::Dialled(args.target),
+            Transport::Tcp | Transport::Tls => Flow::Dialled(args.target),
         },
         uri: format!("sip:{}@{}", args.to, args.target),
         user: args.from.clone(),

@@ -13,7 +13,7 @@ use machine::{Instant, WallTime};
 use sip::ParseError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
-use transport::{Counters, Peer, Sink, Standing, StreamLimits, Streams};
+use transport::{Counters, Peer, Sink, Standing, StreamLimits, Streams, Tls};
 
 /// An address.
 pub fn at(text: &str) -> SocketAddr {
@@ -50,12 +50,17 @@ type Dial = (SocketAddr, oneshot::Sender<io::Result<Box<dyn Stream>>>);
 
 impl World {
     pub fn start(limits: StreamLimits) -> World {
+        World::start_under(limits, None)
+    }
+
+    /// A world whose listener is under TLS, if there is any.
+    pub fn start_under(limits: StreamLimits, tls: Option<Tls>) -> World {
         let (incoming, accepted) = mpsc::unbounded_channel();
         let (dialled, dials) = mpsc::unbounded_channel();
         let (tell, heard) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
         let sink = Arc::new(Notes { tell, answer: Mutex::default() });
-        let clock = Arc::new(Paused(tokio::time::Instant::now()));
+        let clock = clock();
         let streams = Streams::new(
             Arc::new(Pipes(dialled)),
             clock.clone(),
@@ -63,9 +68,10 @@ impl World {
             sink.clone(),
             limits,
             counters.clone(),
+            tls.clone(),
         );
         *sink.answer.lock().expect("whole") = Some(streams.clone());
-        streams.serve(Box::new(Door(accepted)));
+        streams.serve(Box::new(Door(accepted)), tls.is_some());
         let sweeper = streams.clone();
         tokio::spawn(async move { sweeper.sweep().await });
         World { streams, counters, incoming, dials, heard }
@@ -90,6 +96,10 @@ impl World {
         let result = if accept { Ok(near) } else { Err(io::ErrorKind::ConnectionRefused.into()) };
         assert!(tell.send(result).is_ok());
         accept.then_some(Far(far))
+    }
+
+    pub fn handshakes_failed(&self) -> u64 {
+        self.counters.handshakes_failed.load(Ordering::Relaxed)
     }
 
     pub fn dialled(&self) -> u64 {
@@ -151,8 +161,13 @@ impl Sink for Notes {
     }
 }
 
+/// tokio's paused clock, in November 2023.
+pub fn clock() -> Arc<Paused> {
+    Arc::new(Paused(tokio::time::Instant::now()))
+}
+
 /// tokio's paused clock.
-struct Paused(tokio::time::Instant);
+pub struct Paused(tokio::time::Instant);
 
 impl Clock for Paused {
     fn now(&self) -> Instant {
@@ -160,7 +175,7 @@ impl Clock for Paused {
     }
 
     fn wall(&self) -> WallTime {
-        WallTime(0)
+        WallTime(1_700_000_000_000)
     }
 }
 

@@ -1,0 +1,5 @@
+//! What this crate promises, over networks in memory.
+
+mod streams;
+mod support;
+mod tls;
