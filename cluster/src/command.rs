@@ -12,6 +12,7 @@ use thiserror::Error;
 use trunk::settings::PortRange;
 use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
 
+use crate::enrolment::Enrol;
 use crate::registration::{Register, Registered};
 use crate::state::APPLY_VERSION;
 
@@ -104,6 +105,8 @@ pub enum Command {
     RaiseVersion(u32),
     /// An account of a trunk registers.
     Register(Box<Register>),
+    /// A registration of ours with a carrier. Since version 2.
+    Enrol(Box<Enrol>),
 }
 
 /// How long a node takes no homes.

@@ -12,6 +12,7 @@ pub mod codec;
 pub mod command;
 pub mod detector;
 mod dispatch;
+mod enrolment;
 pub mod lease;
 pub mod link;
 pub mod log;
@@ -31,6 +32,7 @@ pub use command::{
     Batch, Boot, Booted, Command, DrainedUntil, FloatingHome, Held, Outcome, Refused, Stamped, Verdict,
 };
 pub use dispatch::FrameSink;
+pub use enrolment::{Enrol, EnrolStep, Enrolment};
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{ChangeError, Member, RaftError, Stopped, UnusableSnapshot};

@@ -147,6 +147,7 @@ const fn plain(command: &Command) -> &'static str {
         Command::Remove(_) => "remove",
         Command::RaiseVersion(_) => "raise-version",
         Command::Register(_) => "register",
+        Command::Enrol(_) => "enrol",
     }
 }
 

@@ -6,7 +6,7 @@
 //! - [`trio`]: three of them as one cluster, and [`orders`] that an operator gives it;
 //! - [`small_disk`]: a node whose disk can be filled;
 //! - [`netns`]: hosts of their own on one bridge, three nodes on them, and what the bridge sees;
-//! - [`sipp`], [`baresip`]: peers that others wrote; [`tone`]: what was heard;
+//! - [`sipp`], [`baresip`], [`carrier`]: peers that others wrote; [`tone`]: what was heard;
 //! - [`ladder`]: whole nodes in the simulated world, and telephones that do as a ladder says;
 //! - [`process`], [`wait`]: children that never outlive a test, and waiting without sleeping blindly;
 //! - [`source`], [`manifest`], [`ratchet`]: what the architecture test reads;
@@ -15,6 +15,7 @@
 //! Absent by design: anything that a product crate could use. Nothing depends on this crate.
 
 pub mod baresip;
+pub mod carrier;
 pub mod certificate;
 pub mod digest;
 pub mod http;

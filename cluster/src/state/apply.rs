@@ -60,6 +60,7 @@ impl State {
             Command::Remove(node) => outcome(self.remove(*node, deltas)),
             Command::RaiseVersion(to) => outcome(self.raise_version(*to)),
             Command::Register(register) => Outcome::Registered(self.register(batch.node, register)),
+            Command::Enrol(enrol) => outcome(self.enrol(batch.node, enrol)),
         }
     }
 
@@ -88,6 +89,7 @@ impl State {
                 self.windows.clear();
             }
             self.bindings.follow(&self.resources);
+            self.enrolments.follow(&self.resources);
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());

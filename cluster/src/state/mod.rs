@@ -7,6 +7,7 @@ mod apply;
 mod bindings;
 mod cdrs;
 mod digest;
+mod enrolments;
 mod homes;
 mod invites;
 mod nodes;
@@ -29,7 +30,7 @@ pub use snapshot::SnapshotError;
 
 /// The newest meaning of commands that this program knows: what [`State::apply_version`] may become. A change
 /// of what a command does branches on the state's version and raises this one.
-pub const APPLY_VERSION: u32 = 1;
+pub const APPLY_VERSION: u32 = 2;
 
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,7 @@ pub struct State {
     cdrs: cdrs::Cdrs,
     bindings: bindings::Bindings,
     proofs: proofs::Proofs,
+    enrolments: enrolments::Enrolments,
     /// What commands mean. A cluster begins at 0 and rises when every node can follow.
     apply_version: u32,
     /// How many homes there ever were.
@@ -200,6 +202,7 @@ impl State {
     /// The digests of what keeps its own.
     fn kept_apart(&self) -> u64 {
         let version = digest::of_version(self.apply_version, self.homes_made);
-        self.slots.digest.wrapping_add(self.roster).wrapping_add(version).wrapping_add(self.bindings.digest)
+        let registrations = self.bindings.digest.wrapping_add(self.enrolments.digest);
+        self.slots.digest.wrapping_add(self.roster).wrapping_add(version).wrapping_add(registrations)
     }
 }

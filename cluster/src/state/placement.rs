@@ -141,7 +141,7 @@ fn is_foreign(wanted: Option<&Name>, is: Option<&Name>) -> bool {
 }
 
 /// What a node draws for a key. Never changed: nodes of two versions must agree.
-fn score(kind: u8, key: &[u8], node: NodeId) -> u64 {
+pub(super) fn score(kind: u8, key: &[u8], node: NodeId) -> u64 {
     let mut mixer = Mixer::new(kind);
     mixer.bytes(key);
     mixer.number(node.0);

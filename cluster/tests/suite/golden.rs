@@ -5,7 +5,9 @@ use call::{
     AttemptEnd, CallCommand, CallId, Change, Epoch, Flow, HomeId, Incarnation, NodeId, Refuse, Side, Update,
 };
 use cluster::codec::{DecodeError, decode_entry, encode_entry};
-use cluster::{Batch, Boot, Command, DrainedUntil, FloatingHome, Place, Rebind, Register, Stamped};
+use cluster::{
+    Batch, Boot, Command, DrainedUntil, Enrol, EnrolStep, FloatingHome, Place, Rebind, Register, Stamped,
+};
 use machine::{ClusterTime, WallTime};
 use proptest::prelude::*;
 use trunk::settings::PortRange;
@@ -43,8 +45,8 @@ fn large(command: CallCommand) -> (usize, u32) {
 #[test]
 fn commands_of_the_cluster() {
     let boot = Boot { nonce: 9, name: "a".to_owned(), homes: vec![name("h")], ..Boot::default() };
-    // No floating homes, no region, supports version 1.
-    small(Command::Boot(boot.clone()), &[0, 9, 1, b'a', 1, 1, b'h', 0, 0, 1]);
+    // No floating homes, no region, supports version 2.
+    small(Command::Boot(boot.clone()), &[0, 9, 1, b'a', 1, 1, b'h', 0, 0, 2]);
     let home = FloatingHome {
         name: name("f"),
         address: "192.0.2.10".parse().unwrap(),
@@ -133,19 +135,37 @@ fn commands_of_registrations() {
     );
 }
 
+#[test]
+fn commands_of_registrations_of_ours() {
+    let enrol = |step| {
+        let (gateway, home, epoch) = (name("g"), HomeId(6), Epoch(7));
+        Command::Enrol(Box::new(Enrol { gateway, account: 1, home, epoch, step }))
+    };
+    // Gateway g, account 1, home 6 in epoch 7.
+    let head = [15, 1, b'g', 1, 6, 7];
+    let (target, at) = ("t".to_owned(), WallTime(8));
+    let claim = EnrolStep::Claim { username: "u".to_owned(), contact: "c".to_owned() };
+    small(enrol(claim), &[&head[..], &[0, 1, b'u', 1, b'c']].concat());
+    let bound = EnrolStep::Bound { target: target.clone(), expires_s: 60, at };
+    small(enrol(bound), &[&head[..], &[1, 1, b't', 60, 16]].concat());
+    let failed = EnrolStep::Failed { target, status: 403, at };
+    small(enrol(failed), &[&head[..], &[2, 1, b't', 251, 147, 1, 16]].concat());
+    small(enrol(EnrolStep::Release), &[&head[..], &[3]].concat());
+}
+
 /// A node that skipped what it does not know would part from the others.
 #[test]
 fn a_command_that_is_not_known_is_an_error_and_never_skipped() {
     let mut out = bytes(Command::RaiseVersion(5));
     let at = out.len() - 2;
     assert_eq!(out[at], 13);
-    out[at] = 15;
+    out[at] = 16;
     assert_eq!(decode_entry(&out), Err(DecodeError::Nonsense));
     // Behind one that is known it spoils the whole batch.
     let mut out = Vec::new();
     encode_entry(&entry(vec![Command::Tick, Command::RaiseVersion(5)]), &mut out);
     let at = out.len() - 2;
-    out[at] = 15;
+    out[at] = 16;
     assert_eq!(decode_entry(&out), Err(DecodeError::Nonsense));
 }
 

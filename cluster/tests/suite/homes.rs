@@ -45,7 +45,7 @@ impl Crew {
         crew
     }
 
-    fn boot(&mut self, node: u64, homes: &[FloatingHome]) -> Booted {
+    pub fn boot(&mut self, node: u64, homes: &[FloatingHome]) -> Booted {
         self.nonce += 1;
         let fixed = name(&format!("n{node}"));
         let (nonce, floating) = (self.nonce, homes.to_vec());
@@ -64,7 +64,7 @@ impl Crew {
     }
 
     /// The next command of a node.
-    fn say(&mut self, node: u64, command: Command) -> Outcome {
+    pub fn say(&mut self, node: u64, command: Command) -> Outcome {
         let stream = self.streams.get_mut(&node).unwrap();
         stream.1 += 1;
         let seq = stream.1;
@@ -83,13 +83,13 @@ impl Crew {
         outcomes.into_iter().next().unwrap()
     }
 
-    fn evict(&mut self, node: u64) -> Outcome {
+    pub fn evict(&mut self, node: u64) -> Outcome {
         let incarnation = self.streams[&node].0;
         let by = self.state.nodes().find(|(id, it)| it.alive && id.0 != node).unwrap().0.0;
         self.say(by, Command::Evict { node: NodeId(node), incarnation, term: 0 })
     }
 
-    fn home(&self, of: &str) -> (HomeId, Option<u64>, u64) {
+    pub fn home(&self, of: &str) -> (HomeId, Option<u64>, u64) {
         let (id, home) = self.state.home_named(&name(of)).unwrap();
         (id, home.holder.map(|node| node.0), home.epoch.0)
     }
@@ -499,12 +499,12 @@ fn the_version_rises_when_every_member_supports_it_and_no_older_program_boots_th
 }
 
 #[test]
-#[should_panic(expected = "the cluster is at version 2: this node's program is too old")]
+#[should_panic(expected = "the cluster is at version 3: this node's program is too old")]
 fn a_program_that_does_not_know_the_version_stops_rather_than_guess() {
     let mut crew = Crew::new(1);
-    let boot = Boot { nonce: 50, supports: 2, homes: vec![name("n1")], ..Boot::default() };
+    let boot = Boot { nonce: 50, supports: 3, homes: vec![name("n1")], ..Boot::default() };
     crew.boot_as(1, boot);
-    crew.say(1, Command::RaiseVersion(2));
+    crew.say(1, Command::RaiseVersion(3));
 }
 
 #[derive(Clone, Debug)]

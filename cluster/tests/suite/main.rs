@@ -3,6 +3,7 @@
 
 mod cdr_files;
 mod crash;
+mod enrolments;
 mod golden;
 mod homes;
 mod leases;

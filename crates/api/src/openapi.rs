@@ -75,7 +75,10 @@ const PATHS: &[(&str, &[Operation])] = &[
     ("/v1/nodes/{name}/resume", &[("post", "lets a drained node take homes again", &[])]),
     ("/v1/homes", &[("get", "the homes and their holders", &[])]),
     ("/v1/homes/{name}", &[("get", "one home", &[])]),
-    ("/v1/registrations", &[("get", "where accounts of trunks are registered", &[])]),
+    (
+        "/v1/registrations",
+        &[("get", "where accounts of trunks are registered with us, and ours with carriers", &[])],
+    ),
     ("/v1/registrations/{name}", &[("get", "where one account is registered", &[])]),
     ("/metrics", &[("get", "figures for Prometheus", &[])]),
     ("/livez", &[("get", "whether the process lives; no token needed", &[])]),

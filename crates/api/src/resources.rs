@@ -92,8 +92,10 @@ fn facts(node: &NodeHandle, resource: &Resource) -> Vec<(&'static str, Value)> {
     });
     let Usage { concurrent, minute, hour, day, week } = usage;
     let mut facts = Vec::new();
-    if let Resource::Trunk(it) = resource {
-        facts.push(("registrations", crate::registrations::of(node, it)));
+    match resource {
+        Resource::Trunk(it) => facts.push(("registrations", crate::registrations::of(node, it))),
+        Resource::Gateway(it) => facts.push(("registrations", crate::registrations::with(node, it))),
+        _ => {}
     }
     facts.push((
         "in_use",

@@ -334,8 +334,11 @@ const KINDS: &[Kind] = &[
         is_resource: false,
         columns: &[
             column("ACCOUNT", "name"),
+            column("DIRECTION", "direction"),
             column("TRUNK", "trunk"),
+            column("GATEWAY", "gateway"),
             column("NUMBER", "account"),
+            column("STATE", "state"),
             column("CONTACT", "contact"),
             column("SOURCE", "source"),
             column("EXPIRES S", "expires_s"),

@@ -106,7 +106,7 @@ fn examine(
 ) -> Result<Asked, Answer> {
     let resources = &context.resources;
     let settings = settings(resources, &arrival.party);
-    let called = called_user(message, arrival.strip);
+    let called = called_number(message, &arrival.party, arrival.strip, resources);
     gather(message, called, settings, facts);
     if message.length() > INVITE_MAX {
         return Err(reject::too_large());
@@ -155,6 +155,21 @@ pub fn called_user<'a>(message: &Message<'a>, strip: usize) -> &'a str {
     let user = message.request_uri().ok().and_then(|parsed| parsed.user);
     let user = user.and_then(|user| str::from_utf8(user).ok());
     user.map_or(uri, |user| user.get(strip..).unwrap_or(user))
+}
+
+/// Whom the call is for. A carrier that calls the Contact of an account of ours names that account in the Request-URI, and
+/// the number in P-Called-Party-ID (RFC 7315 §4.2) or To.
+fn called_number<'a>(message: &Message<'a>, party: &Party, strip: usize, resources: &Resources) -> &'a str {
+    let called = called_user(message, strip);
+    let Party::Gateway { name } = party else { return called };
+    let gateway = resources.gateways.get(name);
+    if gateway.is_none_or(|gateway| !gateway.registers(called)) || resources.number(called).is_some() {
+        return called;
+    }
+    let asserted = message.find(b"P-Called-Party-ID").and_then(NameAddr::parse);
+    let named = asserted.or_else(|| message.to().ok()).and_then(|address| address.parse_uri().ok());
+    let user = named.and_then(|uri| uri.user).and_then(|user| str::from_utf8(user).ok());
+    user.filter(|user| !user.is_empty()).unwrap_or(called)
 }
 
 /// How many streams the relay must carry; 0 where media goes directly, or is offered later and unknown.
@@ -277,4 +292,77 @@ fn raw_user<'a>(address: &NameAddr<'a>) -> Option<&'a [u8]> {
 pub(crate) fn target_address(target: &trunk::Target) -> Option<SocketAddr> {
     let port = target.port.unwrap_or(target.transport.default_port());
     Some(SocketAddr::new(target.host.ip()?, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use sip::Framing;
+    use trunk::{Account, Gateway, Number, Resource, Secret, SipTarget, Trunk};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    fn resources(register: bool) -> Resources {
+        let mut gateway = Gateway::new(name("carrier"));
+        gateway.targets = vec![SipTarget::parse("sip:192.0.2.1").expect("a URI")];
+        gateway.register = register;
+        let account =
+            |username: &str| Account { username: username.to_owned(), password: Secret::given("x") };
+        gateway.accounts = vec![account("acct-1"), account("+31201110009")];
+        let number = |e164| {
+            let (e164, trunk) = (name(e164), name("desk"));
+            Resource::Number(Number { e164, trunk, delivery: Vec::new(), cnam: None, cnam_lookup: false })
+        };
+        let set = vec![
+            Resource::Gateway(Box::new(gateway)),
+            Resource::Trunk(Box::new(Trunk::new(name("desk")))),
+            number("+31201110001"),
+            number("+31201110009"),
+        ];
+        let mut resources = Resources::default();
+        resources.apply(set).expect("all that is named is there");
+        resources
+    }
+
+    /// Whom a call from the carrier is for.
+    fn called(register: bool, uri: &str, to: &str, more: &str) -> String {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=a1\r\n\
+             To: <{to}>\r\nCall-ID: c1\r\nCSeq: 1 INVITE\r\n{more}\r\n"
+        );
+        let message = Message::parse(text.as_bytes(), Framing::Datagram).expect("good SIP");
+        let party = Party::Gateway { name: name("carrier") };
+        called_number(&message, &party, 0, &resources(register)).to_owned()
+    }
+
+    const OURS: &str = "sip:acct-1@192.0.2.9:5060";
+    const TO: &str = "sip:+31201110001@carrier.example";
+
+    #[test]
+    fn a_call_to_the_contact_of_an_account_is_for_the_number_in_to() {
+        assert_eq!(called(true, OURS, TO, ""), "+31201110001");
+        // The twin: who registers nowhere has no such Contact.
+        assert_eq!(called(false, OURS, TO, ""), "acct-1");
+    }
+
+    #[test]
+    fn p_called_party_id_says_more_than_to() {
+        let said = "P-Called-Party-ID: <sip:+31201110009@carrier.example>\r\n";
+        assert_eq!(called(true, OURS, TO, said), "+31201110009");
+    }
+
+    #[test]
+    fn a_number_in_the_request_uri_is_the_one_that_is_called() {
+        assert_eq!(called(true, "sip:+31201110001@192.0.2.9", "sip:x@y", ""), "+31201110001");
+        // Also where an account is called like a number of ours.
+        assert_eq!(called(true, "sip:+31201110009@192.0.2.9", TO, ""), "+31201110009");
+    }
+
+    #[test]
+    fn a_call_that_names_no_number_is_for_the_account() {
+        assert_eq!(called(true, OURS, "sip:carrier.example", ""), "acct-1");
+    }
 }

@@ -29,21 +29,15 @@ impl Call {
         if self.context.resources.gateways.get(name)?.accounts.is_empty() {
             return None;
         }
-        let (lines, by_proxy) = match status {
-            401 => (Name::WwwAuthenticate, false),
-            407 => (Name::ProxyAuthenticate, true),
-            _ => return None,
-        };
+        let (lines, by_proxy) = lines(status)?;
         let had = setup.challenge.as_deref();
         let challenge = response.credentials(lines).find_map(|line| read(&line, by_proxy))?;
         match had {
             None => Some(Box::new(challenge)),
             // Asked again in spite of an answer, its password is wrong; unless only the nonce was too old (RFC 7616 §3.3).
             Some(had) => {
-                let stale = response
-                    .credentials(lines)
-                    .any(|line| line.get(b"stale").is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")));
-                let may = stale && had.realm == challenge.realm && had.answers < ANSWERS_MAX;
+                let may =
+                    is_stale(response, lines) && had.realm == challenge.realm && had.answers < ANSWERS_MAX;
                 may.then(|| Box::new(Challenged { answers: had.answers + 1, ..challenge }))
             }
         }
@@ -58,35 +52,67 @@ impl Call {
             return;
         };
         let ha1 = Ha1::new(&account.username, &challenge.realm, &password);
-        let offered = Offered {
-            realm: challenge.realm.as_bytes(),
-            nonce: challenge.nonce.as_bytes(),
-            algorithm: challenge.algorithm.as_deref().map(str::as_bytes),
-            qop: challenge.counts.then_some(b"auth"),
-            opaque: challenge.opaque.as_deref().map(str::as_bytes),
-            stale: false,
-        };
         let parts: [&[u8]; 3] = [b"cnonce", &self.seed.to_be_bytes(), &leg.number.to_be_bytes()];
         let cnonce = format!("{:032x}", self.context.secret.digest(&parts));
-        let uri = leg.target.uri.as_bytes();
-        let said = auth::respond(&account.username, &ha1, &offered, b"INVITE", uri, 1, cnonce.as_bytes());
-        let Ok(said) = said else { return };
-        let answer = Authorization {
-            username: said.username.as_bytes(),
-            realm: &said.realm,
-            nonce: &said.nonce,
-            uri,
-            response: &said.response,
-            algorithm: said.algorithm.map(|algorithm| algorithm.name().as_bytes()),
-            counted: said.counted.as_ref().map(|(count, cnonce)| (*count, cnonce.as_slice())),
-            opaque: said.opaque.as_deref(),
-        };
-        answer.write(writer, if challenge.by_proxy { Name::ProxyAuthorization } else { Name::Authorization });
+        let asked = Asked { method: b"INVITE", uri: leg.target.uri.as_bytes(), cnonce: &cnonce };
+        push(writer, challenge, (&account.username, &ha1), &asked);
     }
 }
 
+/// The request that answers a challenge.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) uri: &'a [u8],
+    pub(crate) cnonce: &'a str,
+}
+
+/// Writes the answer to a challenge.
+pub(crate) fn push(
+    writer: &mut Writer<'_>,
+    challenge: &Challenged,
+    (username, ha1): (&str, &Ha1),
+    asked: &Asked<'_>,
+) {
+    let offered = Offered {
+        realm: challenge.realm.as_bytes(),
+        nonce: challenge.nonce.as_bytes(),
+        algorithm: challenge.algorithm.as_deref().map(str::as_bytes),
+        qop: challenge.counts.then_some(b"auth"),
+        opaque: challenge.opaque.as_deref().map(str::as_bytes),
+        stale: false,
+    };
+    let Asked { method, uri, cnonce } = *asked;
+    let Ok(said) = auth::respond(username, ha1, &offered, method, uri, 1, cnonce.as_bytes()) else { return };
+    let answer = Authorization {
+        username: said.username.as_bytes(),
+        realm: &said.realm,
+        nonce: &said.nonce,
+        uri,
+        response: &said.response,
+        algorithm: said.algorithm.map(|algorithm| algorithm.name().as_bytes()),
+        counted: said.counted.as_ref().map(|(count, cnonce)| (*count, cnonce.as_slice())),
+        opaque: said.opaque.as_deref(),
+    };
+    answer.write(writer, if challenge.by_proxy { Name::ProxyAuthorization } else { Name::Authorization });
+}
+
+/// Where the challenges of a status stand, and whether they are a proxy's.
+pub(crate) fn lines(status: u16) -> Option<(Name, bool)> {
+    match status {
+        401 => Some((Name::WwwAuthenticate, false)),
+        407 => Some((Name::ProxyAuthenticate, true)),
+        _ => None,
+    }
+}
+
+/// Whether the answer before was right, and only its nonce too old (RFC 7616 §3.3).
+pub(crate) fn is_stale(response: &Message<'_>, lines: Name) -> bool {
+    let is_true = |stale: &[u8]| stale.eq_ignore_ascii_case(b"true");
+    response.credentials(lines).any(|line| line.get(b"stale").is_some_and(|stale| is_true(&stale)))
+}
+
 /// A challenge that can be answered; the topmost counts.
-fn read(line: &Credentials<'_>, by_proxy: bool) -> Option<Challenged> {
+pub(crate) fn read(line: &Credentials<'_>, by_proxy: bool) -> Option<Challenged> {
     let text = |name: &[u8]| line.get(name).and_then(|it| String::from_utf8(it.into_owned()).ok());
     let (algorithm, qop) = (text(b"algorithm"), text(b"qop"));
     Algorithm::of(algorithm.as_deref().map(str::as_bytes))?;

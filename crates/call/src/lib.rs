@@ -16,6 +16,7 @@ mod challenge;
 mod context;
 mod early;
 mod ending;
+pub mod errand;
 mod exchange;
 mod fading;
 mod id;

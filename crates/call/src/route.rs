@@ -10,6 +10,8 @@ use crate::id::{CallId, hex};
 use crate::record::{InviteKey, Side};
 
 const BRANCH: &[u8] = b"z9hG4bKb";
+/// Requests that belong to no call.
+const ERRAND: &[u8] = b"z9hG4bKr";
 
 /// The call whose request this response answers.
 pub fn response(message: &Message<'_>) -> Option<CallId> {
@@ -80,6 +82,20 @@ pub fn branch(secret: &Secret, call: CallId, parts: &[&[u8]]) -> Branch {
     out
 }
 
+/// The branch of a request of ours that belongs to no call.
+pub fn errand_branch(secret: &Secret, id: CallId) -> Branch {
+    let mut out = [0; 40];
+    fill(&mut out, [ERRAND, &hex(id.0), &hex(keyed(secret, b"errand", id, &[]))]);
+    out
+}
+
+/// The request of ours outside of calls that this response answers, or that this is.
+pub fn errand(secret: &Secret, message: &Message<'_>) -> Option<CallId> {
+    let branch = message.top_via().ok()?.branch?;
+    let id = CallId::from_hex(branch.strip_prefix(ERRAND)?.get(..16)?)?;
+    (*branch == errand_branch(secret, id)).then_some(id)
+}
+
 /// A tag of ours on one leg.
 pub fn tag(secret: &Secret, call: CallId, side: Side, parts: &[&[u8]]) -> Tag {
     let mut out = [0; 33];
@@ -142,11 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn an_errand_is_known_by_its_branch_and_nobody_can_make_one_up() {
+        let (secret, id) = (Secret::new([1; 16]), CallId(7));
+        let found = |branch: &[u8]| {
+            let branch = String::from_utf8_lossy(branch);
+            let text = format!("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP p;branch={branch}\r\n\r\n");
+            errand(&secret, &Message::parse(text.as_bytes(), Framing::Datagram).expect("good SIP"))
+        };
+        let branch = errand_branch(&secret, id);
+        assert_eq!(found(&branch), Some(id));
+        assert_eq!(found(&errand_branch(&Secret::new([2; 16]), id)), None);
+        assert_eq!(found(&branch[..39]), None);
+        // It is no call's, and a call's is none.
+        assert_eq!(found(&super::branch(&secret, id, &[])), None);
+    }
+
+    #[test]
     fn what_we_write_names_its_call() {
         let (secret, call) = (Secret::new([1; 16]), CallId(0x0102_0304_0506_0708));
         let tag = tag(&secret, call, Side::Egress, &[b"x"]);
         assert_eq!(call_of_tag(&tag), Some((call, Side::Egress)));
         assert!(branch(&secret, call, &[b"x"]).starts_with(b"z9hG4bKb0102030405060708"));
+        assert!(errand_branch(&secret, call).starts_with(b"z9hG4bKr0102030405060708"));
         assert_ne!(branch(&secret, call, &[b"x", b"y"]), branch(&secret, call, &[b"xy"]));
     }
 }

@@ -45,6 +45,7 @@ impl Shared {
                 self.world.spawn.sleep_until(self.world.clock.now() + BIND_AGAIN).await;
                 self.take_adopted().await;
             }
+            self.tend_registrations();
         }
     }
 

@@ -17,6 +17,8 @@ impl Shared {
         let (free, size) = self.free_ports();
         gauge(&mut out, "media_port_pairs_free", "port pairs that can be taken", free as u64);
         gauge(&mut out, "media_port_pairs", "port pairs in all", size as u64);
+        let registered = self.metrics.carrier_registrations.load(Ordering::Relaxed);
+        gauge(&mut out, "carrier_registrations", "accounts that this node has registered", registered);
         self.write_transport(&mut out);
         self.write_cluster(&mut out);
         out

@@ -18,6 +18,8 @@ mod calls;
 mod clock;
 mod config;
 pub mod disk;
+mod enrol;
+mod errand;
 mod exposition;
 mod forward;
 mod gate;

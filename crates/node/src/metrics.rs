@@ -88,6 +88,12 @@ pub struct Metrics {
     pub replays: AtomicU64,
     /// Registrations taken.
     pub registrations: AtomicU64,
+    /// REGISTERs that we sent to carriers.
+    pub carrier_registers: AtomicU64,
+    /// How often a carrier did not register us.
+    pub carrier_failures: AtomicU64,
+    /// Accounts of ours that this node has registered with carriers.
+    pub carrier_registrations: AtomicU64,
     /// One-way audio reports.
     pub one_way_audio: AtomicU64,
     /// Media sessions.
@@ -152,7 +158,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 22] = [
+        let counters: [(&str, &str, &AtomicU64); 24] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -173,6 +179,12 @@ impl Metrics {
             ("bans_total", "sources that were banned for wrong credentials", &self.bans),
             ("replayed_credentials_total", "digest credentials that were used before", &self.replays),
             ("registrations_total", "registrations of trunk accounts taken", &self.registrations),
+            ("carrier_registers_total", "REGISTERs sent to carriers", &self.carrier_registers),
+            (
+                "carrier_register_failures_total",
+                "times a carrier did not register us",
+                &self.carrier_failures,
+            ),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
         ];

@@ -24,6 +24,8 @@ use crate::actor::supervisor::PartySupervisor;
 use crate::bans::Bans;
 use crate::bindings::Whereabouts;
 use crate::calls::{Calls, Live, Role, Stage};
+use crate::enrol::Enrolling;
+use crate::errand::Errands;
 use crate::gate::{Full, Gate, Load};
 use crate::home::{Home, Homes};
 use crate::metrics::{Metrics, add, sub};
@@ -86,6 +88,10 @@ pub(crate) struct Shared {
     pub(crate) refused: Mutex<Refused>,
     /// Emergency calls that no majority knows yet.
     pub(crate) solo: Mutex<Solo>,
+    /// Requests of ours that belong to no call.
+    pub(crate) errands: Mutex<Errands>,
+    /// The registrations that this node makes with carriers.
+    pub(crate) enrolling: Mutex<Enrolling>,
     /// Held while a home is being given away.
     pub(crate) sharing: tokio::sync::Mutex<()>,
     homes: Mutex<Homes>,
@@ -151,6 +157,8 @@ impl Shared {
             yielding: Mutex::default(),
             refused: Mutex::default(),
             solo: Mutex::default(),
+            errands: Mutex::default(),
+            enrolling: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),
             calls: Mutex::default(),

@@ -16,6 +16,7 @@ use trunk::{Party, Transport};
 
 use crate::actor::call::Msg;
 use crate::caller::{Admission, Caller};
+use crate::errand::Heard;
 use crate::home::Home;
 use crate::lock;
 use crate::metrics::{Drop, add};
@@ -102,6 +103,11 @@ impl Shared {
         if verdict::response(&incoming.message) != Verdict::Accept {
             self.metrics.dropped(Drop::Malformed);
             return Standing::Stranger;
+        }
+        if let Some(errand) = route::errand(&incoming.context.secret, &incoming.message)
+            && self.errand_answered(errand, incoming)
+        {
+            return Standing::Known;
         }
         let call = route::response(&incoming.message);
         match call.and_then(|call| self.actor(call)) {
@@ -371,6 +377,10 @@ impl Shared {
     fn unreachable(&self, flow: Flow, bytes: Bytes) {
         let Ok(message) = OwnedMessage::parse(bytes, Framing::Stream) else { return };
         let view = message.view();
+        if let Some(errand) = route::errand(&self.secret, &view).filter(|_| view.is_request()) {
+            self.tell_errand(errand, || Heard::Unreachable);
+            return;
+        }
         // Our requests name their call in the branch, our responses in the To tag.
         let call: Option<CallId> =
             if view.is_request() { route::response(&view) } else { route::request(&view) };

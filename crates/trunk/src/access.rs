@@ -101,10 +101,14 @@ impl Resources {
             return self.proven(trunk, 0, asked);
         }
         if let Some(gateway) = self.by_target(&found, asked.source) {
-            return Identified::Gateway { gateway };
+            return Identified::Gateway { gateway: self.by_account(&found, asked, gateway) };
         }
-        if let Some(identified) = self.by_longest_network(&found, asked) {
-            return identified;
+        match self.by_longest_network(&found, asked) {
+            Some(Identified::Gateway { gateway }) => {
+                return Identified::Gateway { gateway: self.by_account(&found, asked, gateway) };
+            }
+            Some(identified) => return identified,
+            None => {}
         }
         challenge(&found)
     }
@@ -195,6 +199,20 @@ impl Resources {
             }
             _ => None,
         })
+    }
+
+    /// Of several gateways that speak from this address the one whose account is called: its carrier calls the Contact that
+    /// we registered for it.
+    fn by_account(&self, found: &Found<'_>, asked: &Asked<'_>, known: Arc<Gateway>) -> Arc<Gateway> {
+        let speaks = |gateway: &Gateway, why: Admitted| {
+            let port = Some(asked.source.port());
+            matches!(why, Admitted::Network(_)) || self.index.is_target(gateway, asked.source.ip(), port)
+        };
+        let called = found.iter().find_map(|(candidate, why)| match candidate {
+            Candidate::Gateway(it) if it.registers(asked.request_user) && speaks(it, *why) => Some(it),
+            Candidate::Gateway(_) | Candidate::Trunk(_) => None,
+        });
+        called.map_or(known, Arc::clone)
     }
 
     /// Rule 5: the candidate with the longest network, if its address is proof enough. A shorter network never

@@ -33,7 +33,7 @@ pub(crate) fn unescape(user: &str) -> Cow<'_, str> {
 }
 
 /// A text as the user part of a URI.
-pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     if text.bytes().all(is_user_byte) {
         return Cow::Borrowed(text);
     }

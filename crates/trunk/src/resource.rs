@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::number::unescape;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::target::SipTarget;
@@ -216,6 +217,11 @@ impl Gateway {
             accounts: Vec::new(),
             settings: Settings::default(),
         }
+    }
+
+    /// Whether an account of this name, as a URI's user part writes it, is registered with it.
+    pub fn registers(&self, user: &str) -> bool {
+        self.register && self.accounts.iter().any(|account| account.username == *unescape(user))
     }
 }
 

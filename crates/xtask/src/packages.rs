@@ -12,6 +12,7 @@ pub fn tests() -> Result<(), Failure> {
         ("ip", "iproute2"),
         ("nft", "nftables"),
         ("svmap", "sipvicious"),
+        ("kamailio", "kamailio"),
     ])
 }
 

@@ -360,3 +360,23 @@ fn a_dialog_admits_its_own_party_from_any_port() {
     assert!(resources.is_known("10.0.0.9:1".parse().unwrap(), Transport::Udp, 5060));
     assert!(!resources.is_known("10.9.9.9:1".parse().unwrap(), Transport::Udp, 5060));
 }
+
+/// Two gateways with one carrier: the account that is called, as we registered it, says which of them calls.
+#[test]
+fn of_two_gateways_at_one_address_the_one_whose_account_is_called_calls() {
+    let with = |text: &str, username: &str, register| {
+        let mut gateway = gateway(text, "sip:10.0.0.5:5060", &[]);
+        gateway.register = register;
+        gateway.accounts.push(Account { username: username.to_owned(), password: Secret::given("x") });
+        gateway
+    };
+    let of =
+        |register| Set::new().gateway(with("a", "one", true)).gateway(with("b", "two", register)).build();
+    let calls = |user| Call { user, ..CALL };
+    assert_eq!(who(&of(true), &calls("two")), "gateway b");
+    assert_eq!(who(&of(true), &calls("one")), "gateway a");
+    assert_eq!(who(&of(true), &calls("+31201234567")), "gateway a");
+    // The twin registers nowhere; and a name proves nothing about where a call comes from.
+    assert_eq!(who(&of(false), &calls("two")), "gateway a");
+    assert_eq!(who(&of(true), &Call { source: "10.0.0.6:5060", ..calls("two") }), "unknown");
+}
