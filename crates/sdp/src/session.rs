@@ -611,7 +611,8 @@ mod tests {
             Just("a=rtpmap:101 telephone-event/8000".to_owned()),
             Just("a=sendonly".to_owned()),
             Just("a=rtcp:4001".to_owned()),
-            "[a-z]=[ -~]{0,20}",
+            // Repeat times and time zones mean nothing to us, and only sdp-types reads them.
+            "[a-qs-y]=[ -~]{0,20}",
             "m=(audio|video) [0-9]{1,6}(/[0-9])? [A-Z/]{3,8}( [0-9]{1,3}){0,3}",
             "a=(rtpmap|fmtp|ptime|rtcp):[0-9a-z /]{0,12}",
         ]
