@@ -35,6 +35,7 @@ fn seeds_that_have_found_something_find_it_no_more() {
         "222", // Both ends hung up over TCP while nobody held the address, and were refused.
         "1493", // A node that came back empty voted for one that had slept through its removal: two leaders.
         "207", // A ringing call whose second home was lost as well rang again from there, under the INVITE of the first.
+        "672", // A re-INVITE that had no answer yet was repeated after the BYE, under the lower CSeq.
         "288", // A caller whose call was refused while its node could not speak heard nothing of it from the next.
         "454", // A BYE that a node had read from a connection died with it, and nobody said it again.
         "840", // On links slower than the distance of heartbeats a quiet cluster lost its leases again and again.

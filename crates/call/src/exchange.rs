@@ -9,7 +9,7 @@ use transaction::{
     ServerInput,
 };
 
-use crate::call::{Call, Hangup};
+use crate::call::{Call, Hangup, Stage};
 use crate::io::{Output, Remains};
 use crate::record::{Flow, Side};
 
@@ -315,6 +315,7 @@ impl Call {
 
     fn pump_noting(&mut self) -> Fired {
         let mut fired = Fired::default();
+        let is_over = matches!(self.stage, Stage::Ending | Stage::Over);
         for exchange in &mut self.exchanges {
             if let Some(asked) = exchange.asked.as_mut() {
                 let flow = asked.flow;
@@ -335,6 +336,8 @@ impl Call {
             let flow = sent.flow;
             while let Some(output) = sent.client.poll_output() {
                 match output {
+                    // Who has heard BYE answers a copy of what came before it by 481, at best.
+                    Tx::Send(bytes) if is_over && exchange.kind == Kind::Invite && bytes == sent.bytes => {}
                     Tx::Send(bytes) => self.outputs.push_back(Output::Send { flow, bytes }),
                     Tx::TimedOut(_) | Tx::TransportFailed => fired.silent.push(exchange.number),
                     _ => {} // Responses are delivered where they come.

@@ -394,6 +394,23 @@ fn a_ringing_call_without_another_target_ends_with_503_and_a_cancelled_one_with_
 }
 
 #[test]
+fn a_reinvite_without_an_answer_is_repeated_until_the_bye_and_no_longer() {
+    for ends in [false, true] {
+        let mut w = World::new();
+        let (_, _, near, far) = adopted(&mut w);
+        if ends {
+            w.receive(CALLEE, &response(&far, "481 Call/Transaction Does Not Exist", "", "", ""));
+            w.expect(CALLEE, "ACK");
+            w.expect(CALLER, "BYE");
+        }
+        w.after(Duration::from_millis(600)); // Timer A (RFC 3261 §17.1.1.2).
+        let again =
+            w.take("INVITE").into_iter().filter(|it| it.get("CSeq") == near.get("CSeq") && it.to == near.to);
+        assert_eq!(again.count(), usize::from(!ends));
+    }
+}
+
+#[test]
 fn a_ringing_call_whose_second_home_dies_too_is_cancelled_where_it_was() {
     // It would ring there again, by an INVITE of the same branch from another address.
     for applied in 0..2 {
