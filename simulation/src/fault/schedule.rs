@@ -15,8 +15,6 @@ enum Mood {
     Stormy,
     /// A few.
     Calm,
-    /// Nothing but an operator's orders, which harm nobody.
-    Orderly,
     /// Every kind that seldom meets what it is about.
     Rare,
 }
@@ -24,7 +22,6 @@ enum Mood {
 impl Mood {
     fn of(plan: &Plan) -> Mood {
         match plan.seed % 7 {
-            3 if (plan.seed / 7).is_multiple_of(2) => Mood::Orderly,
             3 => Mood::Calm,
             4 => Mood::Rare,
             _ => Mood::Stormy,
@@ -35,17 +32,16 @@ impl Mood {
 /// The faults of a run, by their beginning.
 pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let (drawn, each): (u64, &[Kind]) = match Mood::of(plan) {
+    let (drawn, rare): (u64, &[Kind]) = match Mood::of(plan) {
         Mood::Stormy => (1 + rng.below(TROUBLES_MAX), &[]),
         Mood::Calm => (1 + rng.below(CALM_TROUBLES_MAX), &[]),
-        Mood::Orderly => (0, &[Kind::DrainAndResume, Kind::Restart]),
         Mood::Rare => (0, if (plan.seed / 7).is_multiple_of(2) { RARE[0] } else { RARE[1] }),
     };
     for _ in 0..drawn {
         let kind = kind(rng);
         trouble(rng, plan, kind, &mut faults);
     }
-    each.iter().for_each(|kind| trouble(rng, plan, *kind, &mut faults));
+    rare.iter().for_each(|kind| trouble(rng, plan, *kind, &mut faults));
     faults.extend(of_streams(plan));
     faults.sort_by_key(|fault| (fault.from, fault.kind));
     faults
@@ -140,7 +136,7 @@ fn trouble(rng: &mut Rng, plan: &Plan, kind: Kind, faults: &mut Vec<Fault>) {
 fn of_streams(plan: &Plan) -> Vec<Fault> {
     let mut rng = Rng::from_u64(plan.seed ^ STREAMS);
     let count = match (plan.variety.tcp, Mood::of(plan)) {
-        (0, _) | (_, Mood::Orderly) => 0,
+        (0, _) => 0,
         (_, Mood::Calm) => rng.below(3),
         _ => 4 + rng.below(20),
     };
