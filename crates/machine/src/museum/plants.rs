@@ -128,7 +128,7 @@ pub static PLANTS: [Plant; 57] = [
     plant("left-unasked", "a successor does not ask a peer over TCP whether it is still there", "I-8", 454),
     plant("branch-drawn-anew", "a successor's copy of the INVITE has another branch", "I-41", 1),
     plant("answer-not-repeated", "a successor does not repeat the 200 that has no ACK", "I-8", 7),
-    plant("ack-not-repeated", "a callee that repeats its 2xx gets no ACK", "I-8", 1),
+    plant("ack-not-repeated", "a callee that repeats its 2xx gets no ACK", "I-8", 81),
     plant(
         "cancel-forgotten",
         "a successor does not know that the caller gave up",
