@@ -200,14 +200,8 @@ fn time(text: &str) -> Option<WallTime> {
     if !fits {
         return None;
     }
-    // Civil date to days since the epoch, proleptic Gregorian, with years that begin in March.
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let yoe = y.rem_euclid(400);
-    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
     let ms = (seconds * 1_000.0) as i64;
-    Some(WallTime(days * 86_400_000 + hour * 3_600_000 + minute * 60_000 + ms))
+    Some(WallTime(WallTime::midnight(year, month, day).0 + hour * 3_600_000 + minute * 60_000 + ms))
 }
 
 #[cfg(test)]

@@ -56,6 +56,15 @@ impl Sub<Duration> for Instant {
 pub struct WallTime(pub i64);
 
 impl WallTime {
+    /// Midnight, UTC, of a day of the proleptic Gregorian calendar; month and day from one.
+    pub const fn midnight(year: i64, month: i64, day: i64) -> WallTime {
+        // Years that begin in March, so that a leap day is the last of its year; eras of 400 of them.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, yoe) = (year.div_euclid(400), year.rem_euclid(400));
+        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + (153 * month + 2) / 5 + day - 1;
+        WallTime((days - 719_468) * 86_400_000)
+    }
+
     /// RFC 3339, UTC, milliseconds: `2026-11-21T04:53:00.000Z`.
     pub fn to_rfc3339(self) -> String {
         let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));

@@ -39,11 +39,8 @@ fn moment(year: i64, digits: &[u8]) -> Option<WallTime> {
     let (hour, rest) = number(rest, 2)?;
     let (minute, rest) = number(rest, 2)?;
     let (second, _) = number(rest, 2)?;
-    // Years that begin in March, so that a leap day is the last of its year.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let seconds = (days - DAYS_TO_1970) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Some(WallTime(seconds * 1_000))
+    let seconds = hour * 3_600 + minute * 60 + second;
+    Some(WallTime(WallTime::midnight(year, month, day).0 + seconds * 1_000))
 }
 
 fn number(digits: &[u8], count: usize) -> Option<(i64, &[u8])> {
@@ -71,8 +68,6 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// From 0000-03-01.
-const DAYS_TO_1970: i64 = 719_468;
 
 #[cfg(test)]
 mod tests {
