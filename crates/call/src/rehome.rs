@@ -305,9 +305,7 @@ pub(crate) fn o_address(body: &[u8]) -> Option<IpAddr> {
 
 /// Where requests of a dialog go, if that is written as an address.
 pub(crate) fn next_hop(dialog: &DialogState, transport: Transport) -> Option<SocketAddr> {
-    let uri = sip::Uri::parse(dialog.next_hop()).ok()?;
-    let host = std::str::from_utf8(uri.host).ok()?.trim_matches(['[', ']']);
-    Some(SocketAddr::new(host.parse().ok()?, uri.port.unwrap_or(transport.default_port())))
+    sip::Uri::parse(dialog.next_hop()).ok()?.socket_address(transport.default_port())
 }
 
 /// How long a re-INVITE waits for what a peer must finish first: four times T1.

@@ -139,9 +139,7 @@ pub(crate) fn next_hop(request: &[u8], transport: Transport, seen: SocketAddr) -
         Some(route) => route.ok().and_then(|route| Uri::parse(route.uri).ok()),
         None => message.request_uri().ok(),
     };
-    let Some(uri) = uri else { return seen };
-    let host = std::str::from_utf8(uri.host).ok().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-    host.map_or(seen, |ip| SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port())))
+    uri.and_then(|uri| uri.socket_address(transport.default_port())).unwrap_or(seen)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! URIs: sip and sips (RFC 3261 §19.1), tel (RFC 3966), urn (RFC 5031) and any other scheme, unread.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use memchr::memchr;
 
@@ -92,6 +92,11 @@ impl<'a> Uri<'a> {
             return None;
         }
         Some(ip_address(self.host).map_or(Host::Name(self.host), Host::Address))
+    }
+
+    /// Where it leads, if its host is written as an address.
+    pub fn socket_address(&self, default_port: u16) -> Option<SocketAddr> {
+        Some(SocketAddr::new(ip_address(self.host)?, self.port.unwrap_or(default_port)))
     }
 
     /// Host and port as they stand, `host[:port]`; empty where the scheme has none.
