@@ -270,6 +270,7 @@ impl Call {
     /// What was sent along a flow could not be sent.
     pub(crate) fn exchanges_unreachable(&mut self, now: Instant, wall: WallTime, flow: Flow) {
         for exchange in &mut self.exchanges {
+            // By whichever port: without its connection, a peer is dialled where it listens.
             if let Some(sent) = exchange.sent.as_mut()
                 && sent.flow.remote.ip() == flow.remote.ip()
                 && sent.flow.transport == flow.transport

@@ -242,16 +242,15 @@ impl Shared {
     }
 
     fn send_over_stream(&self, flow: Flow, bytes: Bytes) {
-        let mut peer = crate::switch::peer(flow);
-        if flow.connection != Flow::CAME && !self.streams.reaches(peer, &bytes) {
+        let elsewhere = |bytes: &[u8]| match bytes.starts_with(b"SIP/2.0 ") {
+            // Nobody listens where it came from.
+            _ if flow.connection == Flow::CAME => flow.remote,
             // A response whose connection is gone goes to where the Via says that the client listens
             // (RFC 3261 §18.2.2).
-            peer.remote = match bytes.starts_with(b"SIP/2.0 ") {
-                true => stateless::sent_by(&bytes, flow.remote),
-                false => stateless::next_hop(&bytes, flow.transport, flow.remote),
-            };
-        }
-        self.streams.send(peer, bytes);
+            true => stateless::sent_by(bytes, flow.remote),
+            false => stateless::next_hop(bytes, flow.transport, flow.remote),
+        };
+        self.streams.send_or(crate::switch::peer(flow), bytes, elsewhere);
     }
 
     /// Sends a message of a call that is carried on this node's own word, from its own address.

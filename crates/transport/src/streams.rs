@@ -154,6 +154,15 @@ impl Streams {
         }
     }
 
+    /// As [`Streams::send`]; where no connection to the peer is open, to the address that `elsewhere` gives.
+    pub fn send_or(&self, peer: Peer, message: Bytes, elsewhere: impl FnOnce(&[u8]) -> SocketAddr) {
+        let open = lock(&self.0.table).find(peer, &message).cloned();
+        match open {
+            Some(connection) => connection.push(&self.0, message),
+            None => self.send(Peer { remote: elsewhere(&message), ..peer }, message),
+        }
+    }
+
     /// Whether this connection is open.
     pub fn is_open(&self, connection: u64) -> bool {
         lock(&self.0.table).by_id(connection).is_some()
