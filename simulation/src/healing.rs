@@ -44,5 +44,7 @@ fn of_node(node: &NodeHandle, nodes: &[NodeHandle], lingering: bool) -> Option<S
 
 fn homeless(state: &State) -> Option<String> {
     let home = state.homes().find(|(_, home)| home.floating().is_some() && home.holder.is_none());
+    let node = || state.nodes().find(|(id, _)| state.is_homeless(*id));
     home.map(|(_, home)| home.name.to_string())
+        .or_else(|| node().map(|(id, _)| format!("node {id}'s own address")))
 }

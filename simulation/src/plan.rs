@@ -100,7 +100,11 @@ impl Plan {
         let (named, guarded) = (any(Kind::needs_names), any(Kind::needs_guards));
         let old = any(|kind| kind == Kind::RollingUpgrade);
         (planned.named, planned.guarded, planned.old) = (named, guarded, old);
-        planned.place(&mut rng);
+        let busy = cut.only.is_none() && fault::is_busy(&planned);
+        if busy {
+            planned.limit = 1_000;
+        }
+        planned.place(&mut rng, if busy { BUSY } else { 1 });
         planned.homes = planned.variety.floating(homes);
         planned.cut(cut);
         planned
@@ -204,9 +208,10 @@ impl Plan {
         planned
     }
 
-    fn place(&mut self, rng: &mut Rng) {
+    /// Places the calls, so many times as often as the seed says.
+    fn place(&mut self, rng: &mut Rng, often: u32) {
         let storm = CALM.since(FIRST);
-        let gap = Duration::from_millis(200 + rng.below(3_000));
+        let gap = Duration::from_millis(200 + rng.below(3_000)) / often;
         let mut times = Vec::new();
         let mut at = FIRST;
         while at.since(FIRST) + Duration::from_millis(500) < storm {
@@ -347,6 +352,7 @@ const SALT: u64 = 0x5EED_0F91_A75C_0DE5;
 /// Keeps apart which address each call goes to.
 const CALLED: u64 = 0x0DD5_0C4A_11ED_0A7E;
 const OVERLOAD_MAX: u32 = 120;
+const BUSY: u32 = 8;
 
 #[cfg(test)]
 mod tests {

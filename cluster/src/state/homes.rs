@@ -19,6 +19,9 @@ use super::placement::{Adopter, Place};
 use super::{Delta, State};
 use crate::command::{Boot, FloatingHome, Held, Refused};
 
+/// The version of `apply` from which `Return` gives a node that serves its own address back.
+const RECLAIMED_SINCE: u32 = 3;
+
 /// A service address that calls belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
@@ -161,6 +164,14 @@ impl State {
             None => return Err(Refused::NoTaker(home)),
         }
         Ok(())
+    }
+
+    /// Whether a node that serves has lost its own address: it was resumed while it gave that up. It gets it back by
+    /// `Return`.
+    pub fn is_homeless(&self, id: NodeId) -> bool {
+        let serves = self.nodes.get(&id).is_some_and(|node| node.alive && node.drained.is_none());
+        let lost = |home: &Home| home.is_fixed_of(id) && home.holder.is_none();
+        serves && self.apply_version >= RECLAIMED_SINCE && self.homes.values().any(lost)
     }
 
     /// Finds holders for homes without one, and other homes for the calls of those that stay so.

@@ -30,7 +30,7 @@ pub use snapshot::SnapshotError;
 
 /// The newest meaning of commands that this program knows: what [`State::apply_version`] may become. A change
 /// of what a command does branches on the state's version and raises this one.
-pub const APPLY_VERSION: u32 = 2;
+pub const APPLY_VERSION: u32 = 3;
 
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]

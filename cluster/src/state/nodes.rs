@@ -155,6 +155,8 @@ impl State {
             deltas.push(Delta::Standing(id));
             self.take_fixed_homes_back(id, deltas);
             self.settle(deltas);
+        } else if self.is_homeless(id) {
+            self.take_fixed_homes_back(id, deltas);
         }
         Ok(())
     }

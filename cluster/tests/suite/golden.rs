@@ -44,7 +44,8 @@ fn large(command: CallCommand) -> (usize, u32) {
 
 #[test]
 fn commands_of_the_cluster() {
-    let boot = Boot { nonce: 9, name: "a".to_owned(), homes: vec![name("h")], ..Boot::default() };
+    let (homes, supports) = (vec![name("h")], 2);
+    let boot = Boot { nonce: 9, name: "a".to_owned(), homes, supports, ..Boot::default() };
     // No floating homes, no region, supports version 2.
     small(Command::Boot(boot.clone()), &[0, 9, 1, b'a', 1, 1, b'h', 0, 0, 2]);
     let home = FloatingHome {

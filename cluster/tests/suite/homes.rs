@@ -394,6 +394,34 @@ fn only_the_holder_yields_and_only_if_somebody_can_take_it() {
 }
 
 #[test]
+fn a_node_that_was_resumed_while_it_gave_up_its_own_address_gets_it_back() {
+    for (version, holder) in [(3, Some(1)), (2, None)] {
+        let mut crew = Crew::new(3);
+        assert_eq!(crew.say(1, Command::RaiseVersion(version)), Outcome::Done);
+        let (home, _, epoch) = crew.home("n1");
+        let node = NodeId(1);
+        crew.say(2, Command::Drain { node, until: DrainedUntil::Resume });
+        assert_eq!(crew.state.next_yield(node, ClusterTime(crew.time)), Some(home));
+        // It falls silent there, and is resumed before it says so.
+        assert_eq!(crew.say(2, Command::Resume(node)), Outcome::Done);
+        assert_eq!(crew.say(1, Command::Yield { home, epoch: Epoch(epoch) }), Outcome::Done);
+        assert_eq!((crew.holder("n1"), crew.state.is_homeless(node)), (None, version == 3));
+        assert_eq!(crew.say(1, Command::Return), Outcome::Done);
+        assert_eq!((crew.holder("n1"), crew.state.is_homeless(node)), (holder, false), "version {version}");
+    }
+}
+
+#[test]
+fn a_drained_node_does_not_get_its_own_address_back_by_asking() {
+    let mut crew = Crew::new(3);
+    assert_eq!(crew.say(1, Command::RaiseVersion(3)), Outcome::Done);
+    crew.say(2, Command::Drain { node: NodeId(1), until: DrainedUntil::Resume });
+    crew.yields();
+    assert_eq!(crew.say(1, Command::Return), Outcome::Done);
+    assert_eq!((crew.holder("n1"), crew.state.is_homeless(NodeId(1))), (None, false));
+}
+
+#[test]
 fn a_process_that_leaves_hands_everything_over_at_once() {
     let mut crew = Crew::with_homes(2, &floats(1));
     let call = crew.call_on("f1");
@@ -499,12 +527,12 @@ fn the_version_rises_when_every_member_supports_it_and_no_older_program_boots_th
 }
 
 #[test]
-#[should_panic(expected = "the cluster is at version 3: this node's program is too old")]
+#[should_panic(expected = "the cluster is at version 4: this node's program is too old")]
 fn a_program_that_does_not_know_the_version_stops_rather_than_guess() {
     let mut crew = Crew::new(1);
-    let boot = Boot { nonce: 50, supports: 3, homes: vec![name("n1")], ..Boot::default() };
+    let boot = Boot { nonce: 50, supports: 4, homes: vec![name("n1")], ..Boot::default() };
     crew.boot_as(1, boot);
-    crew.say(1, Command::RaiseVersion(3));
+    crew.say(1, Command::RaiseVersion(4));
 }
 
 #[derive(Clone, Debug)]

@@ -298,6 +298,7 @@ async fn housekeeping(shared: Arc<Shared>) {
         shared.world.spawn.sleep_until(shared.world.clock.now() + HOUSEKEEPING).await;
         shared.expire_afterlife();
         shared.share_homes().await;
+        shared.cluster.reclaim().await;
         shared.tend_registrations();
         shared.drained.store(shared.cluster.is_drained(), Ordering::Relaxed);
         let writable = shared.cluster.is_writable();

@@ -190,6 +190,14 @@ impl Replica {
         matches!(outcome, Some(Outcome::Done))
     }
 
+    /// Asks for this node's own address, if it serves and has lost that.
+    pub(crate) async fn reclaim(&self) {
+        let is_homeless = self.cluster.read(|state| state.is_homeless(self.cluster.node()));
+        if is_homeless && !planted("resumed-without-address") {
+            self.cluster.proposer().ask(Command::Return).await;
+        }
+    }
+
     /// Moves this node's homes away, if there are others to take them.
     pub(crate) async fn drain(&self) {
         let node = self.cluster.node();

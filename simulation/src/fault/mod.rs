@@ -10,7 +10,7 @@ use std::fmt;
 use machine::Instant;
 
 pub use effects::{Adoption, Effects};
-pub use schedule::{draw, draw_only};
+pub use schedule::{draw, draw_only, is_busy};
 pub use works::{Site, perform};
 
 /// A kind of fault.

@@ -15,15 +15,18 @@ enum Mood {
     Stormy,
     /// A few.
     Calm,
+    /// An operator's orders alone, among many calls: what is lost then has no excuse at all.
+    Orders,
     /// Every kind that seldom meets what it is about.
     Rare,
 }
 
 impl Mood {
     fn of(plan: &Plan) -> Mood {
-        match plan.seed % 7 {
-            3 => Mood::Calm,
-            4 => Mood::Rare,
+        match (plan.seed % 7, (plan.seed / 7).is_multiple_of(2)) {
+            (3, true) => Mood::Calm,
+            (3, false) => Mood::Orders,
+            (4, _) => Mood::Rare,
             _ => Mood::Stormy,
         }
     }
@@ -35,6 +38,7 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
     let (drawn, rare): (u64, &[Kind]) = match Mood::of(plan) {
         Mood::Stormy => (1 + rng.below(TROUBLES_MAX), &[]),
         Mood::Calm => (1 + rng.below(CALM_TROUBLES_MAX), &[]),
+        Mood::Orders => (0, std::slice::from_ref(&ORDERS[(plan.seed / 14 % 3) as usize])),
         Mood::Rare => (0, if (plan.seed / 7).is_multiple_of(2) { RARE[0] } else { RARE[1] }),
     };
     for _ in 0..drawn {
@@ -45,6 +49,11 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Fault> {
     faults.extend(of_streams(plan));
     faults.sort_by_key(|fault| (fault.from, fault.kind));
     faults
+}
+
+/// Whether calls come many times as often as elsewhere.
+pub fn is_busy(plan: &Plan) -> bool {
+    Mood::of(plan) == Mood::Orders
 }
 
 /// Faults of one kind only.
@@ -138,6 +147,7 @@ fn of_streams(plan: &Plan) -> Vec<Fault> {
     let count = match (plan.variety.tcp, Mood::of(plan)) {
         (0, _) => 0,
         (_, Mood::Calm) => rng.below(3),
+        (_, Mood::Orders) => 0,
         _ => 4 + rng.below(20),
     };
     let peers = (plan.callers.len() + plan.callees.len()) as u64;
@@ -250,9 +260,11 @@ const STREAMS: u64 = 0x57EA_0157_EA01_57EA;
 /// How many troubles a run has, at most.
 const TROUBLES_MAX: u64 = 34;
 const CALM_TROUBLES_MAX: u64 = 2;
+const ORDERS: [Kind; 3] = [Kind::DrainAndResume, Kind::Restart, Kind::MemberRemoved];
 /// Apart, since what kills nodes leaves nobody to be met.
 const RARE: [&[Kind]; 2] = [
     &[
+        Kind::Reapplication,
         Kind::BitFlip,
         Kind::BitFlip,
         Kind::RollingUpgrade,
@@ -266,6 +278,7 @@ const RARE: [&[Kind]; 2] = [
         Kind::GuardMute,
     ],
     &[
+        Kind::BitFlip,
         Kind::BitFlip,
         Kind::GuardMute,
         Kind::GuardMute,

@@ -4,7 +4,7 @@
 use super::Plant;
 
 /// All of them, by what they break: promises, homes and leases, replication, limits, records, dialogs.
-pub static PLANTS: [Plant; 57] = [
+pub static PLANTS: [Plant; 58] = [
     plant("answer-before-commit", "the caller hears 200 before the answer is committed", "I-9", 1),
     plant("ack-before-commit", "the callee's 2xx is acknowledged before the answer is committed", "I-9", 1),
     plant("trying-before-admission", "the caller hears 100 before its call is admitted", "I-9", 1),
@@ -30,15 +30,15 @@ pub static PLANTS: [Plant; 57] = [
         "kamailio/kamailio#3656, #2080",
         6,
     ),
-    plant("lease-ignored", "a node speaks without a lease", "I-33", 6),
-    plant("lease-counts-from-the-answer", "a lease counts from the answer and not from the asking", "I-7", 1),
+    plant("lease-ignored", "a node speaks without a lease", "I-33", 1),
+    plant("lease-counts-from-the-answer", "a lease counts from the answer and not from the asking", "I-7", 2),
     plant(
         "pause-unnoticed",
         "what a process stood still does not count against its lease",
         "pauses are faults",
-        6,
+        2,
     ),
-    plant("lease-without-quorum", "a leader grants leases without a quorum behind it", "I-33", 6),
+    plant("lease-without-quorum", "a leader grants leases without a quorum behind it", "I-33", 1),
     plant("lease-for-the-evicted", "a leader grants a lease to a node that was evicted", "I-7", 16),
     plant(
         "eviction-without-waiting",
@@ -47,13 +47,13 @@ pub static PLANTS: [Plant; 57] = [
         61,
     ),
     plant("order-of-hashes", "homes of a dead node are given away in the order of a random hash", "I-31", 5),
-    plant("time-turned-back", "the cluster's time follows a new leader's clock back", "I-5", 4),
-    plant("sequence-unchecked", "a batch is applied as often as it comes", "OpenSIPS/opensips#2863", 9),
+    plant("time-turned-back", "the cluster's time follows a new leader's clock back", "I-5", 17),
+    plant("sequence-unchecked", "a batch is applied as often as it comes", "OpenSIPS/opensips#2863", 3),
     plant(
         "batch-abandoned",
         "a batch whose leader died is given up, not sent again",
         "kamailio/kamailio#2547",
-        3,
+        5,
     ),
     plant("copy-admitted", "a copy of an INVITE that was decided is admitted as another call", "I-13", 5),
     plant("copy-answered", "a copy of an INVITE hears 482 where another call has it", "I-13", 5),
@@ -79,15 +79,15 @@ pub static PLANTS: [Plant; 57] = [
         1,
     ),
     plant("slot-leaked-by-cancel", "a cancelled call keeps its slot", "jambonz/sbc-outbound#226", 1),
-    plant("slot-leaked-by-failover", "a target that failed keeps the call's slot", "I-4", 3),
+    plant("slot-leaked-by-failover", "a target that failed keeps the call's slot", "I-4", 5),
     plant(
         "slots-die-with-their-node",
         "calls that change hands count no more",
         "hnimminh/libresbc#214, reversed",
-        3,
+        1,
     ),
-    plant("limit-passed-by-one", "one call more than the limit is admitted", "I-1", 10),
-    plant("limit-reached-too-early", "the last slot is never given", "I-2", 19),
+    plant("limit-passed-by-one", "one call more than the limit is admitted", "I-1", 14),
+    plant("limit-reached-too-early", "the last slot is never given", "I-2", 68),
     plant("lowered-limit-drops-calls", "a limit lowered below its use ends calls", "I-6", 28),
     plant(
         "call-counted-twice",
@@ -101,7 +101,7 @@ pub static PLANTS: [Plant; 57] = [
         "OpenSIPS/opensips#2243",
         2,
     ),
-    plant("cdr-twice", "a call that was diverted has two CDRs", "Metaswitch/sprout#1199", 3),
+    plant("cdr-twice", "a call that was diverted has two CDRs", "Metaswitch/sprout#1199", 5),
     plant("cdr-missing-of-cancelled", "a cancelled call has no CDR", "jambonz/sbc-outbound#203", 1),
     plant(
         "cdr-lost-on-a-full-disk",
@@ -109,7 +109,7 @@ pub static PLANTS: [Plant; 57] = [
         "I-29",
         7,
     ),
-    plant("bill-negative", "a call may end before it was answered, if civil time jumps", "I-30", 10),
+    plant("bill-negative", "a call may end before it was answered, if civil time jumps", "I-30", 15),
     plant("cseq-reused", "a successor goes on with its predecessor's CSeqs", "signalwire/freeswitch#1833", 5),
     plant("tags-swapped", "a successor swaps the tags of the caller's leg", "signalwire/freeswitch#2037", 5),
     plant(
@@ -128,7 +128,7 @@ pub static PLANTS: [Plant; 57] = [
     plant("left-unasked", "a successor does not ask a peer over TCP whether it is still there", "I-8", 454),
     plant("branch-drawn-anew", "a successor's copy of the INVITE has another branch", "I-41", 1),
     plant("answer-not-repeated", "a successor does not repeat the 200 that has no ACK", "I-8", 7),
-    plant("ack-not-repeated", "a callee that repeats its 2xx gets no ACK", "I-8", 81),
+    plant("ack-not-repeated", "a callee that repeats its 2xx gets no ACK", "I-8", 232),
     plant(
         "cancel-forgotten",
         "a successor does not know that the caller gave up",
@@ -141,26 +141,32 @@ pub static PLANTS: [Plant; 57] = [
         "sentences-cut-short",
         "a home is given away before what was proposed there is said",
         "livekit/agents#3020",
-        1,
+        486,
+    ),
+    plant(
+        "resumed-without-address",
+        "a node that is resumed as it gives up its own address lets go of it",
+        "I-8",
+        70,
     ),
     plant("drained-keeps-its-homes", "a drained node keeps its homes", "livekit/agents#3020", 14),
     plant(
         "late-answer-ignored",
         "an answer that crosses a CANCEL gets neither ACK nor BYE",
         "OpenSIPS/opensips#2867, I-15",
-        136,
+        11,
     ),
     plant(
         "refusal-unacknowledged",
         "a refusal is not acknowledged before the next target is tried",
         "signalwire/freeswitch#2144",
-        10,
+        150,
     ),
     plant(
         "refused-call-never-forgotten",
         "a refusal that nobody acknowledges is repeated for ever",
         "OpenSIPS/opensips#3343, timer H",
-        4,
+        12,
     ),
 ];
 
