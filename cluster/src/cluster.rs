@@ -27,7 +27,7 @@ use crate::raft::{
 };
 use crate::replica::{Applied, Replica};
 use crate::rounds::Rounds;
-use crate::state::{APPLY_VERSION, State};
+use crate::state::{APPLY_VERSION, Restore, State};
 use crate::time::LeaderTime;
 use crate::vigil::{Standing, Vigil};
 
@@ -393,6 +393,14 @@ impl Cluster {
         match self.shared.proposer.ask(Command::PutResources(set)).await? {
             Outcome::Put(result) => Some(result),
             _ => None,
+        }
+    }
+
+    /// Puts a backup into an empty cluster. `None` if this process was fenced off meanwhile.
+    pub async fn restore(&self, backup: Restore) -> Option<Result<(), Refused>> {
+        match self.shared.proposer.ask(Command::Restore(Box::new(backup))).await? {
+            Outcome::Refused(why) => Some(Err(why)),
+            _ => Some(Ok(())),
         }
     }
 

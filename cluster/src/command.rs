@@ -14,7 +14,7 @@ use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
 
 use crate::enrolment::Enrol;
 use crate::registration::{Register, Registered};
-use crate::state::APPLY_VERSION;
+use crate::state::{APPLY_VERSION, Restore};
 
 /// Commands of one node, in their order. Applied whole or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,8 @@ pub enum Command {
     Register(Box<Register>),
     /// A registration of ours with a carrier. Since version 2.
     Enrol(Box<Enrol>),
+    /// An empty cluster becomes what a backup says. Since version 3.
+    Restore(Box<Restore>),
 }
 
 /// How long a node takes no homes.
@@ -221,6 +223,11 @@ pub enum Refused {
     /// Its calls have nowhere to go.
     #[error("no other node can take what home {} has", .0.0)]
     NoTaker(HomeId),
+    /// What is there would be lost.
+    #[error(
+        "the cluster holds resources or calls already; a backup goes into an empty one: start it with empty data_dirs"
+    )]
+    NotEmpty,
     /// Some node's program is too old for a version, or it is not above the present one.
     #[error("the cluster can't go from version {from} to {to}: its nodes support {supported}")]
     Version {

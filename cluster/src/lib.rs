@@ -38,5 +38,5 @@ pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{ChangeError, Member, RaftError, Stopped, UnusableSnapshot};
 pub use registration::{Binding, Place, Rebind, Register, Registered};
 pub use replica::Applied;
-pub use state::{APPLY_VERSION, Delta, State, Usage};
+pub use state::{APPLY_VERSION, Delta, Restore, SnapshotError, State, Usage};
 pub use vigil::Standing;

@@ -61,6 +61,7 @@ impl State {
             Command::RaiseVersion(to) => outcome(self.raise_version(*to)),
             Command::Register(register) => Outcome::Registered(self.register(batch.node, register)),
             Command::Enrol(enrol) => outcome(self.enrol(batch.node, enrol)),
+            Command::Restore(backup) => outcome(self.restore(backup, deltas)),
         }
     }
 
@@ -82,7 +83,7 @@ impl State {
         Ok(())
     }
 
-    fn resources_changed(&mut self, before: u64, deltas: &mut Vec<Delta>) {
+    pub(super) fn resources_changed(&mut self, before: u64, deltas: &mut Vec<Delta>) {
         if self.resources.version != before {
             self.windows.retain(|name, _| self.resources.trunks.contains_key(name));
             if planted("windows-cleared-by-reload") {

@@ -60,7 +60,7 @@ impl Bindings {
         self.digest == self.bound.iter().map(|(key, it)| digest(key, it)).fold(0, u64::wrapping_add)
     }
 
-    fn put(&mut self, key: AccountKey, binding: Arc<Binding>) {
+    pub(super) fn put(&mut self, key: AccountKey, binding: Arc<Binding>) {
         self.remove(&key);
         self.digest = self.digest.wrapping_add(digest(&key, &binding));
         self.soonest = Some(self.soonest.map_or(binding.expires, |soonest| soonest.min(binding.expires)));

@@ -58,6 +58,15 @@ impl Home {
         }
     }
 
+    /// Whether it is the same home as one of another cluster.
+    pub(super) fn is_like(&self, other: &Home) -> bool {
+        let owner = |home: &Home| match home.kind {
+            HomeKind::Fixed { of } => Some(of),
+            HomeKind::Floating(_) => None,
+        };
+        self.name == other.name && owner(self) == owner(other)
+    }
+
     pub(super) fn is_fixed_of(&self, node: NodeId) -> bool {
         matches!(self.kind, HomeKind::Fixed { of } if of == node)
     }

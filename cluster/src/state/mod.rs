@@ -4,6 +4,7 @@
 //! ordered maps only.
 
 mod apply;
+mod backup;
 mod bindings;
 mod cdrs;
 mod digest;
@@ -24,6 +25,7 @@ use call::{CallId, CallRecord, Cdr, Epoch, HomeId, Incarnation, InviteKey, NodeI
 use machine::ClusterTime;
 use trunk::{Name, Resources, Scope, Side};
 
+pub use backup::Restore;
 pub use homes::{Home, HomeKind};
 pub use nodes::Node;
 pub use snapshot::SnapshotError;

@@ -31,6 +31,14 @@ impl Crew {
     }
 
     pub fn with_homes(nodes: u64, homes: &[FloatingHome]) -> Crew {
+        let mut crew = Crew::empty(nodes, homes);
+        let limits = vec![trunk("t", |t| t.settings.limits.concurrent = Some(1000)), gateway("g", None)];
+        assert!(matches!(crew.say(1, Command::PutResources(limits)), Outcome::Put(Ok(_))));
+        crew
+    }
+
+    /// Nodes to which nobody has said anything.
+    pub fn empty(nodes: u64, homes: &[FloatingHome]) -> Crew {
         let mut crew = Crew {
             state: State::default(),
             time: 1_000_000,
@@ -40,8 +48,6 @@ impl Crew {
             deltas: Vec::new(),
         };
         (1..=nodes).for_each(|node| drop(crew.boot(node, homes)));
-        let limits = vec![trunk("t", |t| t.settings.limits.concurrent = Some(1000)), gateway("g", None)];
-        assert!(matches!(crew.say(1, Command::PutResources(limits)), Outcome::Put(Ok(_))));
         crew
     }
 
@@ -83,6 +89,11 @@ impl Crew {
         outcomes.into_iter().next().unwrap()
     }
 
+    /// Time passes.
+    pub fn pass(&mut self, ms: u64) {
+        self.time += ms;
+    }
+
     pub fn evict(&mut self, node: u64) -> Outcome {
         let incarnation = self.streams[&node].0;
         let by = self.state.nodes().find(|(id, it)| it.alive && id.0 != node).unwrap().0.0;
@@ -99,7 +110,7 @@ impl Crew {
     }
 
     /// A call on a home, from whoever holds it.
-    fn call_on(&mut self, home: &str) -> CallId {
+    pub fn call_on(&mut self, home: &str) -> CallId {
         let (home, node, epoch) = self.home(home);
         let node = node.unwrap();
         self.calls += 1;

@@ -1,6 +1,7 @@
 //! The cluster crate from the outside: its state, its log, and both together on a disk that crashes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod backup;
 mod cdr_files;
 mod crash;
 mod enrolments;

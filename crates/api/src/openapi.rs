@@ -58,6 +58,8 @@ const PATHS: &[(&str, &[Operation])] = &[
         ],
     ),
     ("/v1/apply", &[("post", "puts a file of resources in place, all or nothing", &["dry_run"])]),
+    ("/v1/backup", &[("get", "what outlives the cluster, as a file for `restore`", &[])]),
+    ("/v1/restore", &[("post", "puts a backup into an empty cluster", &[])]),
     ("/v1/calls", &[("get", "the live calls of the whole cluster", &[])]),
     ("/v1/calls/{id}", &[("get", "one call", &[]), ("delete", "ends a call", &[])]),
     ("/v1/cdrs", &[("get", "call detail records, oldest first", &["since", "limit", "trunk", "call_id"])]),

@@ -247,7 +247,7 @@ fn parse(kind: &str) -> Result<Kind, Problem> {
 }
 
 /// What the cluster decides, if it can.
-async fn decided<T>(order: impl Future<Output = T>) -> Result<T, Problem> {
+pub(crate) async fn decided<T>(order: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(DECIDED_MAX, order).await.map_err(|_| {
         Problem::unavailable(
             "no majority of the voters can be reached, so nothing is decided; the order stands and counts if one \
@@ -256,7 +256,7 @@ async fn decided<T>(order: impl Future<Output = T>) -> Result<T, Problem> {
     })
 }
 
-fn fenced() -> Problem {
+pub(crate) fn fenced() -> Problem {
     Problem::unavailable("another process runs as this node, or it is no part of the cluster any more")
 }
 

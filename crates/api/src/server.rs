@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::auth::{Guard, guard};
 use crate::problem::Problem;
-use crate::{live, members, openapi, pages, registrations, resources};
+use crate::{backup, live, members, openapi, pages, registrations, resources};
 
 /// Where and for whom HTTP is served.
 #[derive(Clone)]
@@ -175,6 +175,8 @@ const STARTING: &str =
 fn app(node: NodeHandle, rule: Arc<Guard>) -> Router {
     let guarded = Router::new()
         .route("/v1/apply", post(resources::apply))
+        .route("/v1/backup", get(backup::backup))
+        .route("/v1/restore", post(backup::restore))
         .route("/v1/calls", get(live::calls))
         .route("/v1/calls/{id}", get(live::call_by_id).delete(live::hang_up))
         .route("/v1/cdrs", get(live::cdrs))

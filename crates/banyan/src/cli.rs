@@ -113,6 +113,24 @@ pub enum Command {
         1 no, 2 bad usage, 3 not reachable or no quorum."
     )]
     Node(NodeCommand),
+    /// Write what outlives a cluster into a file: resources, counts of rate limits, registrations
+    #[command(
+        after_help = "Example:\n  banyan backup banyan-2026-11-30.backup\n\nThe file holds what passwords are \
+        checked against: keep it as you keep cluster.secret_file, and keep that too."
+    )]
+    Backup {
+        /// Where to
+        file: PathBuf,
+    },
+    /// Put a backup into an empty cluster
+    #[command(
+        after_help = "Example:\n  banyan restore banyan-2026-11-30.backup\n\nThe cluster must be started with \
+        empty data_dirs and with the secret_file and the sip.domain that it had."
+    )]
+    Restore {
+        /// Which
+        file: PathBuf,
+    },
     /// Node files
     #[command(subcommand, after_help = "Example:\n  banyan config init > node.toml")]
     Config(ConfigCommand),
@@ -124,10 +142,6 @@ pub enum Command {
     },
     #[command(hide = true)]
     Trace(Unbuilt),
-    #[command(hide = true)]
-    Backup(Unbuilt),
-    #[command(hide = true)]
-    Restore(Unbuilt),
     #[command(hide = true)]
     Doctor(Unbuilt),
     #[command(hide = true)]

@@ -14,6 +14,8 @@ pub struct Client {
     token: Option<String>,
 }
 
+type Answer = std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
 /// How long a node may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -30,6 +32,12 @@ impl Client {
     pub fn get(&self, path: &str) -> Result<Value> {
         let request = self.agent.get(format!("{}{path}", self.endpoint));
         self.finish(self.with_token(request).call())
+    }
+
+    /// GET of a file.
+    pub fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let request = self.agent.get(format!("{}{path}", self.endpoint));
+        self.read(self.with_token(request).call())
     }
 
     /// GET of something that may not be there.
@@ -65,10 +73,12 @@ impl Client {
         }
     }
 
-    fn finish(
-        &self,
-        answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Value> {
+    /// What is answered, in JSON; nothing else is null.
+    fn finish(&self, answer: Answer) -> Result<Value> {
+        Ok(serde_json::from_slice(&self.read(answer)?).unwrap_or(Value::Null))
+    }
+
+    fn read(&self, answer: Answer) -> Result<Vec<u8>> {
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -80,11 +90,13 @@ impl Client {
         };
         let status = answer.status().as_u16();
         // A week of call detail records is more than a client of strangers' servers would read.
-        let text = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_string();
-        let text = text.map_err(|error| Failure::Unreachable(format!("the answer broke off: {error}")))?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let bytes = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+        let bytes = bytes.map_err(|error| Failure::Unreachable(format!("the answer broke off: {error}")))?;
+        if answer.status().is_success() {
+            return Ok(bytes);
+        }
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         match status {
-            200..300 => Ok(body),
             401 => Err(Failure::No("the cluster wants a token: --token or BANYAN_TOKEN".to_owned())),
             400 | 422 => Err(Failure::Usage(describe(status, &body))),
             503 => Err(Failure::Unreachable(describe(status, &body))),

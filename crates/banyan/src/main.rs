@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 the cluster said no, the result is negative, or the environment refused; 2 bad usage
 //! or a bad file; 3 the cluster can't be reached.
 
+mod backup;
 mod calls;
 mod cli;
 mod client;
@@ -60,6 +61,8 @@ fn run(cli: Cli) -> Result {
         Command::Explain(args) => explain::explain(&args),
         Command::Load(command) => load::run(&command),
         Command::Demo(command) => demo::run(&command),
+        Command::Backup { file } => backup::backup(&client(), &file),
+        Command::Restore { file } => backup::restore(&client(), &file),
         Command::Config(ConfigCommand::Init) => {
             output::say(config::NODE_TEMPLATE);
             Ok(())
@@ -69,8 +72,6 @@ fn run(cli: Cli) -> Result {
             Ok(())
         }
         Command::Trace(_) => unbuilt("trace"),
-        Command::Backup(_) => unbuilt("backup"),
-        Command::Restore(_) => unbuilt("restore"),
         Command::Doctor(_) => unbuilt("doctor"),
         Command::Plan(_) => unbuilt("plan"),
     }

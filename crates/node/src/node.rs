@@ -179,6 +179,16 @@ impl NodeHandle {
         set.into_iter().map(|resource| resource.with_passwords_kept(realm, seal)).collect()
     }
 
+    /// The first gateway with a password that was encrypted under another cluster's secret.
+    pub fn unreadable_gateway(&self, resources: &trunk::Resources) -> Option<trunk::Name> {
+        let seal = &self.shared.seal;
+        let is_closed = |gateway: &trunk::Gateway| {
+            let mut accounts = gateway.accounts.iter();
+            accounts.any(|it| it.password.open(&gateway.name, &it.username, seal).is_none())
+        };
+        resources.gateways.values().find(|gateway| is_closed(gateway)).map(|gateway| gateway.name.clone())
+    }
+
     /// What the node was told about itself.
     pub fn config(&self) -> &NodeConfig {
         &self.shared.config

@@ -294,6 +294,11 @@ impl Resources {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.same_content(&Resources::default())
+    }
+
     fn same_content(&self, other: &Resources) -> bool {
         self.tenants == other.tenants
             && self.trunks == other.trunks
