@@ -73,11 +73,25 @@ impl Load {
     ///
     /// # Panics
     /// When the binary can't be started.
-    pub fn start(target: SocketAddr, pbx: SocketAddr, (calls, rate): (u32, u32), hold_s: f64) -> Self {
+    pub fn start(target: SocketAddr, pbx: SocketAddr, calls: (u32, u32), hold_s: f64) -> Self {
+        Self::start_to(NUMBER, target, pbx, calls, hold_s)
+    }
+
+    /// The same to another number.
+    ///
+    /// # Panics
+    /// As [`Load::start`].
+    pub fn start_to(
+        number: &str,
+        target: SocketAddr,
+        pbx: SocketAddr,
+        (calls, rate): (u32, u32),
+        hold_s: f64,
+    ) -> Self {
         let child = Command::new(node::binary())
             .args(["load", "--target", &target.to_string(), "--listen", &pbx.to_string()])
             .args(["--calls", &calls.to_string(), "--rate", &rate.to_string(), "--hold", &hold_s.to_string()])
-            .args(["--to", NUMBER, "--from", NUMBER, "-o", "json"])
+            .args(["--to", number, "--from", number, "-o", "json"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

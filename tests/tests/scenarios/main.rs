@@ -24,6 +24,7 @@ mod t50_disk;
 mod t50_flood;
 mod t50_limit;
 mod t50_mistakes;
+mod t60_accounts;
 mod t60_carrier;
 mod t60_exact;
 mod t60_full_disk;
