@@ -153,7 +153,8 @@ impl PortPool {
     }
 
     /// How many pairs can be taken now.
-    pub fn free(&self) -> usize {
+    pub fn free(&mut self, now: Instant) -> usize {
+        self.wake(now);
         self.free
     }
 
@@ -269,6 +270,14 @@ mod tests {
     }
 
     #[test]
+    fn pairs_whose_rest_is_over_count_as_free_though_nobody_asks_for_one() {
+        let mut pool = pool(10_000..=10_003);
+        let pair = pool.allocate(at(0)).unwrap();
+        pool.release(at(0), pair);
+        assert_eq!((pool.free(at(1)), pool.free(at(60))), (1, 2));
+    }
+
+    #[test]
     fn fl12_a_trunk_gets_ports_of_its_own_range_only() {
         let mut pool = pool(10_000..=10_019);
         let own = 10_004..=10_008;
@@ -277,7 +286,7 @@ mod tests {
         got.sort_unstable();
         // 10,008 has its odd port outside.
         assert_eq!(got, [10_004, 10_006]);
-        assert_eq!(pool.free(), 8);
+        assert_eq!(pool.free(at(0)), 8);
     }
 
     proptest! {

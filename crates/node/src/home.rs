@@ -134,9 +134,9 @@ impl Home {
     }
 
     /// How many port pairs are free, and how many there are.
-    pub(crate) fn free_ports(&self) -> (usize, usize) {
-        let pool = lock(&self.ports);
-        (pool.free(), pool.size())
+    pub(crate) fn free_ports(&self, now: Instant) -> (usize, usize) {
+        let mut pool = lock(&self.ports);
+        (pool.free(now), pool.size())
     }
 
     /// A task that listens for this home.

@@ -622,8 +622,8 @@ impl Shared {
 
     /// How many port pairs are free, and how many there are.
     pub(crate) fn free_ports(&self) -> (usize, usize) {
-        let homes = self.homes();
-        let each = homes.iter().map(|home| home.free_ports());
+        let (homes, now) = (self.homes(), self.world.clock.now());
+        let each = homes.iter().map(|home| home.free_ports(now));
         each.fold((0, 0), |(free, size), (f, s)| (free + f, size + s))
     }
 

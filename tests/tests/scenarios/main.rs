@@ -30,4 +30,5 @@ mod t60_exact;
 mod t60_full_disk;
 mod t60_held;
 mod t60_register;
+mod t60_soak;
 mod t60_windows;
