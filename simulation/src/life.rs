@@ -94,6 +94,12 @@ impl Life {
         tasks.push(task);
     }
 
+    /// How many tasks of it go on.
+    pub(crate) fn tasks(&self) -> usize {
+        let tasks = self.tasks.lock().expect("no holder of this lock panics");
+        tasks.iter().filter(|task| !task.is_finished()).count()
+    }
+
     /// Whether two lives cannot both have one address: they are on the same host.
     pub(crate) fn shares_host(&self, other: &Life) -> bool {
         self.node == other.node && !other.is_over()

@@ -30,6 +30,8 @@ pub struct Plan {
     pub limit: u32,
     /// The calls, by the time of their placing.
     pub calls: Vec<Placed>,
+    /// When no call is placed any more.
+    pub calm: Instant,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What sort of world it is.
@@ -120,6 +122,7 @@ impl Plan {
             callees: Vec::new(),
             limit: 10_000,
             calls: Vec::new(),
+            calm: CALM,
             faults: Vec::new(),
             variety: Variety::plain(),
             named: false,
@@ -198,7 +201,7 @@ impl Plan {
             ..Mix::default()
         };
         let (callers, callees) = (vec![mix.clone()], vec![mix]);
-        let mut planned = Plan { callers, callees, ..Plan::empty(seed) };
+        let mut planned = Plan { callers, callees, calm: FIRST + lasting, ..Plan::empty(seed) };
         let count = u64::from(rate) * lasting.as_secs();
         for number in 0..count {
             let at = FIRST + Duration::from_nanos(1_000_000_000 / u64::from(rate) * number);

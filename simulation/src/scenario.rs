@@ -220,6 +220,8 @@ fn once_more(members: &Members, oracle: &Oracle, at: Instant) -> Vec<(String, u6
 /// Faults, then calm, healing, a probe of what survived, and the end of all calls.
 async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
     let clock = site.world.clock.clone();
+    site.pass(plan::FIRST - STEP).await;
+    let before = tasks(site);
     perform(site).await;
     site.calm();
     let calm = clock.now();
@@ -232,7 +234,7 @@ async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
         site.oracle.found(clock.now(), HEALS, ails);
     }
     if site.plan.variety.homes != Homes::Floating {
-        site.pass(plan::CALM + SETTLE).await;
+        site.pass(site.plan.calm + SETTLE).await;
     }
     if let Some(air) = &society.air {
         site.pass(clock.now() + TALK).await;
@@ -258,7 +260,31 @@ async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
         let left = left(site).map_or_else(|| "a call".to_owned(), |number| format!("call #{number}"));
         site.oracle.found(clock.now(), HEALS, format!("{left} lives on, and no end of it does"));
     }
+    if let Some(left) = leftovers(site, &before).await {
+        site.oracle.found(clock.now(), HEALS, format!("when all calls had ended: {left}"));
+    }
     society.wish.set(Wish::Leave);
+}
+
+/// How many tasks each node has.
+fn tasks(site: &Site<'_>) -> Vec<usize> {
+    let ids = site.members.ids().into_iter();
+    ids.filter_map(|id| site.members.life(id)).map(|life| life.tasks()).collect()
+}
+
+/// What nodes keep of calls though none is left, when ports had their rest. Tasks of homes and links come and go with
+/// those: they are the same where nothing went wrong.
+async fn leftovers(site: &mut Site<'_>, before: &[usize]) -> Option<String> {
+    site.pass(site.world.clock.now() + PORTS_REST).await;
+    let now = tasks(site);
+    if site.plan.faults.is_empty() && now != before {
+        return Some(format!("the nodes had {before:?} tasks, and have {now:?}"));
+    }
+    site.members.alive().iter().find_map(|node| {
+        let (timers, pairs) = node.leftovers();
+        let id = node.cluster().node();
+        (timers + pairs > 0).then(|| format!("node {id} keeps {timers} deadlines and {pairs} pairs of ports"))
+    })
 }
 
 /// Waits until all is well again.
@@ -296,6 +322,8 @@ const LINGER_MAX: Duration = Duration::from_secs(45);
 const TALK: Duration = Duration::from_millis(2_500);
 /// How long peers of adopted calls take to hear where they live now.
 const SETTLE: Duration = Duration::from_millis(5_500);
+/// Longer than a pair of ports rests.
+const PORTS_REST: Duration = Duration::from_millis(2_500);
 const STEP: Duration = Duration::from_millis(100);
 /// How long a question through both legs, or a BYE, may take.
 const PROBE: Duration = Duration::from_secs(2);

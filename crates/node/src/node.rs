@@ -204,6 +204,12 @@ impl NodeHandle {
         self.shared.calls()
     }
 
+    /// What is left of calls here when there are none: deadlines, and pairs of media ports.
+    pub fn leftovers(&self) -> (usize, usize) {
+        let (free, size) = self.shared.free_ports();
+        (self.shared.wheel.len(), size - free)
+    }
+
     /// An operator ends a call, whichever node carries it; false if none does, or it can't be reached.
     pub fn hang_up(&self, call: CallId) -> bool {
         self.shared.hang_up_anywhere(call)

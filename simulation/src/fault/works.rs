@@ -83,7 +83,7 @@ pub async fn perform(site: &mut Site<'_>) {
             Due::End => site.end(place, &fault),
         }
     }
-    site.pass(plan::CALM).await;
+    site.pass(site.plan.calm).await;
 }
 
 fn agenda(faults: &[Fault]) -> Vec<(Instant, usize, Due)> {
