@@ -20,6 +20,7 @@ pub mod certificate;
 pub mod digest;
 pub mod http;
 pub mod ladder;
+pub mod linphone;
 pub mod manifest;
 pub mod netns;
 pub mod node;

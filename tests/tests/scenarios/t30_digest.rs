@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tests::baresip::Telephone;
+use tests::linphone::Linphone;
 use tests::node::Node;
 use tests::resources::{FAR_NUMBER, callee, caller, office_and_carrier};
 use tests::sipp::{Sipp, Transport};
@@ -115,6 +116,43 @@ fn t30_two_telephones_register_and_call_each_other() {
         wait::until("both have taken leave", PATIENCE, || node.get("registrations", &[]).is_empty());
         assert!(!node.log().contains("canary"), "{}", node.log_tail());
     }
+}
+
+/// Issue 5, "Shows" 1: linphone's command-line client does the same.
+#[test]
+fn t30_two_linphones_register_and_call_each_other() {
+    let mut node = Node::at_localhost();
+    let dir = node.dir().to_owned();
+    node.start();
+    node.apply(&house());
+    let telephone = |name: &str, port, rtp, hertz| {
+        let mut telephone = Linphone::start(&dir, name, port, rtp, hertz);
+        telephone.register(name, node.sip(), &format!("canary-{name}"));
+        telephone
+    };
+    let mut alice = telephone("alice", 5072, 30_200, ALICE_HERTZ);
+    let mut bob = telephone("bob", 5076, 30_300, BOB_HERTZ);
+    wait::until("both are registered", PATIENCE, || node.get("registrations", &[]).len() == 2);
+
+    alice.order(&format!("call sip:+31201110002@{}", node.sip()));
+    alice.hears_of("Media streams established");
+    wait::pass(Duration::from_secs(4));
+    alice.order("terminate");
+    let records = node.settle(1);
+    let ladder = format!("alice:\n{}\nbob:\n{}", alice.words(), bob.words());
+    assert!(records.len() == 1 && records[0].answered(), "{ladder}");
+    assert_eq!(
+        (&records[0].0["account"], records[0].text("hangup_by")),
+        (&1.into(), "caller"),
+        "{}",
+        records[0].0
+    );
+    assert_heard("alice", &alice.heard(), BOB_HERTZ, ALICE_HERTZ, &ladder);
+    assert_heard("bob", &bob.heard(), ALICE_HERTZ, BOB_HERTZ, &ladder);
+    alice.order("unregister");
+    bob.order("unregister");
+    wait::until("both have taken leave", PATIENCE, || node.get("registrations", &[]).is_empty());
+    assert!(!node.log().contains("canary"), "{}", node.log_tail());
 }
 
 /// One trunk, its two accounts, and a number for each.
