@@ -13,6 +13,7 @@ use trunk::settings::PortRange;
 use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
 
 use crate::enrolment::Enrol;
+use crate::health::Turned;
 use crate::registration::{Register, Registered};
 use crate::state::APPLY_VERSION;
 
@@ -107,6 +108,8 @@ pub enum Command {
     Register(Box<Register>),
     /// A registration of ours with a carrier. Since version 2.
     Enrol(Box<Enrol>),
+    /// A target does not answer any more, or answers again. Since version 3.
+    Health(Box<Turned>),
 }
 
 /// How long a node takes no homes.

@@ -148,6 +148,7 @@ const fn plain(command: &Command) -> &'static str {
         Command::RaiseVersion(_) => "raise-version",
         Command::Register(_) => "register",
         Command::Enrol(_) => "enrol",
+        Command::Health(_) => "health",
     }
 }
 

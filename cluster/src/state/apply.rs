@@ -61,6 +61,7 @@ impl State {
             Command::RaiseVersion(to) => outcome(self.raise_version(*to)),
             Command::Register(register) => Outcome::Registered(self.register(batch.node, register)),
             Command::Enrol(enrol) => outcome(self.enrol(batch.node, enrol)),
+            Command::Health(health) => outcome(self.note_health(batch.node, health)),
         }
     }
 
@@ -90,6 +91,7 @@ impl State {
             }
             self.bindings.follow(&self.resources);
             self.enrolments.follow(&self.resources);
+            self.health.follow(&self.resources);
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());

@@ -8,6 +8,7 @@ mod bindings;
 mod cdrs;
 mod digest;
 mod enrolments;
+mod health;
 mod homes;
 mod invites;
 mod nodes;
@@ -30,7 +31,7 @@ pub use snapshot::SnapshotError;
 
 /// The newest meaning of commands that this program knows: what [`State::apply_version`] may become. A change
 /// of what a command does branches on the state's version and raises this one.
-pub const APPLY_VERSION: u32 = 2;
+pub const APPLY_VERSION: u32 = 3;
 
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,7 @@ pub struct State {
     bindings: bindings::Bindings,
     proofs: proofs::Proofs,
     enrolments: enrolments::Enrolments,
+    health: health::Healths,
     /// What commands mean. A cluster begins at 0 and rises when every node can follow.
     apply_version: u32,
     /// How many homes there ever were.
@@ -202,7 +204,8 @@ impl State {
     /// The digests of what keeps its own.
     fn kept_apart(&self) -> u64 {
         let version = digest::of_version(self.apply_version, self.homes_made);
-        let registrations = self.bindings.digest.wrapping_add(self.enrolments.digest);
-        self.slots.digest.wrapping_add(self.roster).wrapping_add(version).wrapping_add(registrations)
+        let apart = [self.bindings.digest, self.enrolments.digest, self.health.digest];
+        let own = self.slots.digest.wrapping_add(self.roster).wrapping_add(version);
+        apart.into_iter().fold(own, u64::wrapping_add)
     }
 }

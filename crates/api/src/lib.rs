@@ -6,6 +6,7 @@
 //! Absent by design: SIP, and any state of its own beyond the count of requests per minute.
 
 mod auth;
+mod health;
 mod live;
 mod members;
 mod openapi;

@@ -29,6 +29,7 @@ mod members;
 mod metrics;
 mod node;
 mod ports;
+mod probe;
 mod refused;
 mod register;
 pub mod relay;

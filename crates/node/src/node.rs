@@ -299,6 +299,7 @@ async fn housekeeping(shared: Arc<Shared>) {
         shared.expire_afterlife();
         shared.share_homes().await;
         shared.tend_registrations();
+        shared.tend_watches();
         shared.drained.store(shared.cluster.is_drained(), Ordering::Relaxed);
         let writable = shared.cluster.is_writable();
         if shared.writable.swap(writable, Ordering::Relaxed) != writable {

@@ -28,4 +28,5 @@ mod t60_carrier;
 mod t60_exact;
 mod t60_full_disk;
 mod t60_held;
+mod t60_probe;
 mod t60_register;
