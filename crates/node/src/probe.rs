@@ -89,12 +89,14 @@ impl Shared {
         let is_down = self.cluster.cluster().read(|state| state.down(&watched.target).is_some());
         let mut prober = Prober::start(self.now(), watched.probe.clone(), is_down, self.chance());
         let mut asked: Option<Asked<'_>> = None;
+        // A target that is silent at one of its hosts is asked at the next, and stays with one that answers.
+        let mut silent = 0;
         loop {
             while let Some(output) = prober.poll_output() {
                 let turn = match output {
                     // One that is still under way has failed: it is forgotten.
                     Output::Ask => {
-                        asked = Some(Box::pin(self.ask_target(&watched)));
+                        asked = Some(Box::pin(self.ask_target(&watched, silent)));
                         continue;
                     }
                     Output::Up => Turn::Up,
@@ -120,7 +122,7 @@ impl Shared {
             match came {
                 Some(input) => {
                     asked = None;
-                    self.count_probe(input);
+                    silent += self.count_probe(input);
                     prober.handle(self.now(), input);
                 }
                 None if asked.is_some() && !self.cluster.cluster().may_speak() => {
@@ -129,7 +131,7 @@ impl Shared {
                 }
                 None => {
                     if asked.take().is_some() {
-                        self.count_probe(Input::Silent);
+                        silent += self.count_probe(Input::Silent);
                     }
                     prober.handle_timeout(self.now());
                 }
@@ -138,14 +140,14 @@ impl Shared {
     }
 
     /// One OPTIONS and what came of it.
-    async fn ask_target(&self, watched: &Watched) -> Input {
+    async fn ask_target(self: &Arc<Shared>, watched: &Watched, silent: usize) -> Input {
         if !self.cluster.cluster().may_speak() {
             return Input::Unsaid;
         }
         let Some(home) = self.home(watched.home).filter(|home| home.epoch == watched.epoch) else {
             return Input::Unsaid;
         };
-        let answer = match self.options(&home, &watched.target).await {
+        let answer = match self.options(&home, &watched.target, silent).await {
             Some(status) => Input::Answered(status),
             None => Input::Silent,
         };
@@ -154,8 +156,8 @@ impl Shared {
     }
 
     /// The status of a target's answer to OPTIONS.
-    async fn options(&self, home: &Arc<Home>, target: &SipTarget) -> Option<u16> {
-        let flow = self.way_to(home, target).await?;
+    async fn options(self: &Arc<Shared>, home: &Arc<Home>, target: &SipTarget, silent: usize) -> Option<u16> {
+        let flow = self.way_to(home, target, silent).await?;
         let id = self.errand_name()?;
         let context = home.context();
         // Each is asked for itself (RFC 3261 §11.1): its series has no other.
@@ -164,10 +166,12 @@ impl Shared {
         self.errand(id, flow, request).await?.view().status()
     }
 
-    fn count_probe(&self, input: Input) {
+    /// Counts an OPTIONS that had no answer; gives how many those are.
+    fn count_probe(&self, input: Input) -> usize {
         if input == Input::Silent {
             add(&self.metrics.probe_failures);
         }
+        usize::from(input == Input::Silent)
     }
 
     /// Tells a quorum how a target is now; false if it is not this node's word any more.

@@ -93,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) errands: Mutex<Errands>,
     /// The registrations that this node makes with carriers.
     pub(crate) enrolling: Mutex<Enrolling>,
+    /// What DNS has said.
+    pub(crate) names: Mutex<trunk::Names>,
     /// The targets that this node asks by OPTIONS.
     pub(crate) watching: Mutex<Watching>,
     /// Held while a home is being given away.
@@ -162,6 +164,7 @@ impl Shared {
             solo: Mutex::default(),
             errands: Mutex::default(),
             enrolling: Mutex::default(),
+            names: Mutex::default(),
             watching: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),

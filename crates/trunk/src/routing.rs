@@ -257,10 +257,14 @@ pub(crate) fn at(
 }
 
 /// A sequence of draws from one: SplitMix64, so that every node orders the same gateways alike.
-struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 impl Draws {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn new(draw: u64) -> Draws {
+        Draws(draw)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

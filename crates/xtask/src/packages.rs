@@ -13,6 +13,7 @@ pub fn tests() -> Result<(), Failure> {
         ("nft", "nftables"),
         ("svmap", "sipvicious"),
         ("kamailio", "kamailio"),
+        ("knotd", "knot"),
     ])
 }
 

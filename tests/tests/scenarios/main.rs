@@ -15,6 +15,7 @@ mod t20_systemd;
 mod t21_members_faults;
 mod t30_audio;
 mod t30_digest;
+mod t30_dns;
 mod t30_explain;
 mod t30_redirect;
 mod t30_tls;
