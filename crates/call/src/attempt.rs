@@ -50,7 +50,7 @@ impl Call {
         self.set_ring_timer(now);
         let rings_at = self.setup.as_mut().and_then(|setup| setup.rings_at.take());
         let fixed = target_address(chosen).map(|address| Hop { transport: chosen.transport, address });
-        match (fixed.or(rings_at), chosen.wanted()) {
+        match (fixed.or(rings_at), self.context.resources.wanted(chosen)) {
             (Some(hop), _) => self.hosts_known(now, wall, SmallVec::from_elem(hop, 1), Hunt::default()),
             (None, Some(wanted)) => {
                 if let Some(setup) = self.setup.as_mut() {

@@ -9,7 +9,7 @@ use machine::museum::planted;
 use machine::{ClusterTime, Instant, WallTime};
 use sip::{Framing, Name, OwnedMessage, response_to};
 use transaction::{Answer2xx, InviteServer};
-use trunk::{Hop, Party, Target, Transport, Word as _};
+use trunk::{Hop, Party, Resources, Target, Transport, Word as _};
 
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Hangup, Stage, Waiting};
@@ -107,12 +107,14 @@ impl Call {
         if self.restore_setup(record).is_none() {
             return;
         }
+        let resources = &self.context.resources;
         if let Some(setup) = self.setup.as_mut() {
             let rings = early.iter().any(|progress| progress.attempt == record.attempt);
             setup.rings = rings.then_some(record.attempt);
             let of_attempt = early.iter().rfind(|progress| progress.attempt == record.attempt);
             let chosen = target.and_then(|target| record.admit.plan.targets.get(usize::from(target)));
-            setup.rings_at = of_attempt.zip(chosen).and_then(|(it, chosen)| rings_at(&it.dialog, chosen));
+            setup.rings_at =
+                of_attempt.zip(chosen).and_then(|(it, chosen)| rings_at(resources, &it.dialog, chosen));
             setup.hunt = Hunt::of(record);
         }
         if let Some(target) = target {
@@ -296,8 +298,8 @@ impl Call {
 }
 
 /// Where a callee rings, and by which transport: its target's, or its own word where DNS chose (RFC 3263 §4.1).
-fn rings_at(dialog: &DialogState, target: &Target) -> Option<Hop> {
-    let given = target.wanted().is_none_or(|wanted| wanted.transport.is_some());
+fn rings_at(resources: &Resources, dialog: &DialogState, target: &Target) -> Option<Hop> {
+    let given = resources.wanted(target).is_none_or(|wanted| wanted.transport.is_some());
     let said = sip::Uri::parse(dialog.next_hop()).ok().and_then(|uri| {
         let word = std::str::from_utf8(uri.param(b"transport")?).ok()?;
         Transport::from_word(&word.to_ascii_lowercase())

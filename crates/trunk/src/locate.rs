@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::party::Transport;
+use crate::number::unescape;
+use crate::party::{Party, Transport};
 use crate::plan::Target;
+use crate::resources::Resources;
 use crate::routing::Draws;
-use crate::target::{Host, SipTarget};
+use crate::target::{Host, SipTarget, TargetSpec};
 
 /// What is asked about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -259,20 +261,41 @@ fn pick(weights: &[u16], draw: u64) -> usize {
         .unwrap_or(0)
 }
 
-impl Target {
-    /// What is to be located, where its host is a name.
-    pub fn wanted(&self) -> Option<Wanted> {
-        let Host::Name(host) = &self.host else { return None };
-        let secure = self.uri.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("sips:"));
-        let says = self.uri.to_ascii_lowercase().contains(";transport=");
+impl Resources {
+    /// What is to be located of a plan's target, where its host is a name.
+    pub fn wanted(&self, target: &Target) -> Option<Wanted> {
+        let Host::Name(host) = &target.host else { return None };
+        let secure = target.uri.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("sips:"));
+        let says = target.uri.to_ascii_lowercase().contains(";transport=");
         // Of a target without a transport UDP is a guess, and so is TLS where `sips:` demanded it.
-        let is_guess = match self.transport {
-            Transport::Udp => !says,
+        let is_guess = match target.transport {
+            Transport::Udp => !says && !self.names_udp(target),
             Transport::Tcp => false,
             Transport::Tls => secure && !says,
         };
-        let transport = (!is_guess).then_some(self.transport);
-        Some(Wanted { host: host.clone(), port: self.port, transport, secure })
+        let transport = (!is_guess).then_some(target.transport);
+        Some(Wanted { host: host.clone(), port: target.port, transport, secure })
+    }
+
+    /// Whether the target's owner wrote `transport=udp`, of which the Request-URI says nothing.
+    fn names_udp(&self, target: &Target) -> bool {
+        let is_it = |it: &SipTarget| {
+            it.transport == Some(Transport::Udp) && it.host == target.host && it.port == target.port
+        };
+        let lists =
+            |specs: &[TargetSpec]| specs.iter().any(|spec| matches!(spec, TargetSpec::Sip(it) if is_it(it)));
+        match &target.party {
+            Party::Gateway { name } => {
+                self.gateways.get(name).is_some_and(|gateway| gateway.targets.iter().any(is_it))
+            }
+            Party::Trunk { name, .. } => {
+                let delivery = self.trunks.get(name).map(|trunk| &trunk.delivery);
+                let user = target.uri.split_once(':').and_then(|(_, rest)| rest.split_once('@'));
+                let number = user.and_then(|(user, _)| self.number(&unescape(user)));
+                delivery.is_some_and(|it| lists(&it.targets) || lists(&it.failover))
+                    || number.is_some_and(|number| lists(&number.delivery))
+            }
+        }
     }
 }
 
@@ -288,6 +311,7 @@ impl SipTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{Set, gateway, name, number, spec, trunk};
 
     const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
 
@@ -460,11 +484,21 @@ mod tests {
     #[test]
     fn a_plan_knows_whether_its_transport_was_given() {
         let wanted = |uri: &str, transport| {
+            let mut pbx = trunk("pbx", "10.0.0.0/8");
+            pbx.settings.delivery.targets = vec![spec(uri)];
+            let mut own = number("+31207000002", "pbx");
+            own.delivery = vec![spec(uri)];
+            let set = Set::new().gateway(gateway("g", uri, &[])).trunk(pbx).number(own);
+            let resources = set.number(number("+31207000001", "pbx")).build();
             let target = SipTarget::parse(uri).unwrap();
-            let party = crate::Party::Gateway { name: crate::Name::new("g").unwrap() };
-            let planned = crate::routing::at(&target, party, "1", Vec::new(), false);
-            assert_eq!(planned.wanted(), target.wanted(), "{uri}");
-            assert_eq!(planned.wanted().unwrap().transport, transport, "{uri}");
+            let (from, to) =
+                (Party::Gateway { name: name("g") }, Party::Trunk { name: name("pbx"), account: None });
+            for (party, called) in [(&to, "+4930555"), (&from, "+31207000001"), (&from, "+31207000002")] {
+                let plan = resources.plan(party, called, 1).unwrap();
+                let wanted = resources.wanted(&plan.targets[0]);
+                assert_eq!(wanted, target.wanted(), "{uri}");
+                assert_eq!(wanted.unwrap().transport, transport, "{uri}");
+            }
         };
         wanted("sip:a.example", None);
         wanted("sip:a.example;transport=udp", Some(Transport::Udp));
