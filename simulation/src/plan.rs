@@ -287,7 +287,7 @@ fn host(subnet: u8, host: u8) -> IpAddr {
 }
 
 /// How often carriers are asked by OPTIONS: often enough that some go down amid their troubles.
-const PROBES: Duration = Duration::from_secs(3);
+const PROBES: Duration = Duration::from_secs(4);
 
 /// The trunk that callers use.
 pub fn trunk_name() -> Name {
