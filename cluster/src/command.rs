@@ -13,6 +13,7 @@ use trunk::settings::PortRange;
 use trunk::{Applied, ApplyError, DeleteError, Kind, Name, Resource, Transport};
 
 use crate::enrolment::Enrol;
+use crate::health::Turned;
 use crate::registration::{Register, Registered};
 use crate::state::{APPLY_VERSION, Restore};
 
@@ -109,6 +110,8 @@ pub enum Command {
     Enrol(Box<Enrol>),
     /// An empty cluster becomes what a backup says. Since version 3.
     Restore(Box<Restore>),
+    /// A target does not answer any more, or answers again. Since version 3.
+    Health(Box<Turned>),
 }
 
 /// How long a node takes no homes.

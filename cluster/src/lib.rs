@@ -13,6 +13,7 @@ pub mod command;
 pub mod detector;
 mod dispatch;
 mod enrolment;
+mod health;
 pub mod lease;
 pub mod link;
 pub mod log;
@@ -33,6 +34,7 @@ pub use command::{
 };
 pub use dispatch::FrameSink;
 pub use enrolment::{Enrol, EnrolStep, Enrolment};
+pub use health::{Down, Turn, Turned, Watched};
 pub use projection::{CdrFilter, Projection, ProjectionError, to_json};
 pub use proposer::{Backlog, Pace, Proposer, Urgency};
 pub use raft::{ChangeError, Member, RaftError, Stopped, UnusableSnapshot};

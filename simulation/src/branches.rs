@@ -149,6 +149,7 @@ const fn plain(command: &Command) -> &'static str {
         Command::Register(_) => "register",
         Command::Enrol(_) => "enrol",
         Command::Restore(_) => "restore",
+        Command::Health(_) => "health",
     }
 }
 

@@ -2,13 +2,15 @@
 //! to nothing, or somewhere else each time.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use env::BoxFuture;
 use machine::Rng;
 use node::Resolve;
+use trunk::locate::{RecordKind, Srv};
+use trunk::{Answer, Question, Records};
 
 use crate::fault::{Effects, Kind};
 use crate::plan::{callee, nobody};
@@ -86,18 +88,29 @@ impl Names {
 pub(crate) struct Asking(pub(crate) Arc<Names>);
 
 impl Resolve for Asking {
-    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>> {
-        let (after, found) = self.0.answer(&host);
+    fn look_up(&self, question: Question) -> BoxFuture<'static, Answer> {
+        let mut records = Records::default();
+        let mut after = Duration::ZERO;
+        match (question.kind, question.name.strip_prefix("_sip._udp.")) {
+            (RecordKind::Address, _) => (after, records.addresses) = self.0.answer(&question.name),
+            // Each callee's host is the only one of its domain; by TCP it is called without SRV.
+            (RecordKind::Srv, Some(host)) if callee_of(host).is_some() => {
+                records.srv = vec![Srv { priority: 0, weight: 0, port: 5060, host: host.to_owned() }];
+            }
+            (RecordKind::Srv | RecordKind::Naptr, _) => {}
+        }
         Box::pin(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+            Answer::Said(records, TTL)
         })
     }
 }
 
 const DOMAIN: &str = ".sim.example";
+/// How long each answer is good: troubles are found out soon.
+const TTL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use machine::{Instant, Rng};
 use peer::Mix;
+use trunk::settings::Probe;
 use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
 use crate::fault::{self, Fault, Kind};
@@ -252,6 +253,7 @@ impl Plan {
             let host = if self.named { names::name_of(place) } else { callee(place).to_string() };
             let over = if self.variety.is_callee_over_tcp(place) { ";transport=tcp" } else { "" };
             carrier.settings.media = self.variety.gateway_media();
+            carrier.settings.probe = Probe { interval: PROBES, down_after: 2, up_after: 2 };
             carrier.targets = vec![SipTarget::parse(&format!("sip:{host}{over}")).expect("a target")];
             Resource::Gateway(Box::new(carrier))
         };
@@ -291,6 +293,9 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
 fn host(subnet: u8, host: u8) -> IpAddr {
     [10, 0, subnet, host].into()
 }
+
+/// How often carriers are asked by OPTIONS: often enough that some go down amid their troubles.
+const PROBES: Duration = Duration::from_secs(4);
 
 /// The trunk that callers use.
 pub fn trunk_name() -> Name {

@@ -18,6 +18,7 @@ pub mod baresip;
 pub mod carrier;
 pub mod certificate;
 pub mod digest;
+pub mod dns;
 pub mod http;
 pub mod ladder;
 pub mod linphone;

@@ -62,6 +62,7 @@ impl State {
             Command::Register(register) => Outcome::Registered(self.register(batch.node, register)),
             Command::Enrol(enrol) => outcome(self.enrol(batch.node, enrol)),
             Command::Restore(backup) => outcome(self.restore(backup, deltas)),
+            Command::Health(health) => outcome(self.note_health(batch.node, health)),
         }
     }
 
@@ -91,6 +92,7 @@ impl State {
             }
             self.bindings.follow(&self.resources);
             self.enrolments.follow(&self.resources);
+            self.health.follow(&self.resources);
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());

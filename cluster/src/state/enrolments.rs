@@ -63,10 +63,10 @@ impl Enrolments {
     }
 }
 
-/// A node from which an account can be registered, and its homes.
-struct Seat {
-    node: NodeId,
-    homes: Vec<HomeId>,
+/// A node from which an account can be registered, or a target asked, and its homes.
+pub(super) struct Seat {
+    pub(super) node: NodeId,
+    pub(super) homes: Vec<HomeId>,
 }
 
 impl State {
@@ -122,7 +122,7 @@ impl State {
     }
 
     /// The nodes that count and stay, each with its homes: first those that move with their bindings when it dies.
-    fn seats_free(&self) -> Vec<Seat> {
+    pub(super) fn seats_free(&self) -> Vec<Seat> {
         let seat = |node: NodeId| {
             let held = || self.homes.iter().filter(move |(_, home)| home.holder == Some(node));
             let floating = held().filter(|(_, home)| home.floating().is_some());

@@ -9,6 +9,7 @@ mod bindings;
 mod cdrs;
 mod digest;
 mod enrolments;
+mod health;
 mod homes;
 mod invites;
 mod nodes;
@@ -51,6 +52,7 @@ pub struct State {
     bindings: bindings::Bindings,
     proofs: proofs::Proofs,
     enrolments: enrolments::Enrolments,
+    health: health::Healths,
     /// What commands mean. A cluster begins at 0 and rises when every node can follow.
     apply_version: u32,
     /// How many homes there ever were.
@@ -204,7 +206,8 @@ impl State {
     /// The digests of what keeps its own.
     fn kept_apart(&self) -> u64 {
         let version = digest::of_version(self.apply_version, self.homes_made);
-        let registrations = self.bindings.digest.wrapping_add(self.enrolments.digest);
-        self.slots.digest.wrapping_add(self.roster).wrapping_add(version).wrapping_add(registrations)
+        let apart = [self.bindings.digest, self.enrolments.digest, self.health.digest];
+        let own = self.slots.digest.wrapping_add(self.roster).wrapping_add(version);
+        apart.into_iter().fold(own, u64::wrapping_add)
     }
 }

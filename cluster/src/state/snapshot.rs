@@ -10,7 +10,7 @@ use thiserror::Error;
 use trunk::{Name, Resources};
 
 use super::digest::{self, Mixer};
-use super::{APPLY_VERSION, Home, Node, State, bindings, cdrs, enrolments, invites, proofs, windows};
+use super::{APPLY_VERSION, Home, Node, State, bindings, cdrs, enrolments, health, invites, proofs, windows};
 use crate::codec;
 
 /// Why a snapshot can't be read.
@@ -48,6 +48,8 @@ enum Section {
     End,
     /// Not written where there are none, as before version 2.
     Enrolments(Box<enrolments::Enrolments>),
+    /// The same, before version 3.
+    Health(Box<health::Healths>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,8 +93,10 @@ impl State {
             self.invites.finished().map(|(at, dialog, it)| Section::Invite(at, dialog, it.clone())).collect();
         let cdrs: Vec<_> = self.cdrs.iter().map(|(n, cdr)| Section::Cdr(n, cdr.clone())).collect();
         let enrolments = Some(self.enrolments).filter(|enrolments| !enrolments.is_empty());
+        let health = Some(self.health).filter(|health| !health.is_empty());
         let sections = std::iter::once(Section::Head(Box::new(head)))
             .chain(enrolments.map(Box::new).map(Section::Enrolments))
+            .chain(health.map(Box::new).map(Section::Health))
             .chain(self.calls.into_values().map(Section::Call))
             .chain(cdrs)
             .chain(finished)
@@ -139,6 +143,7 @@ impl State {
                     Section::Cdr(number, cdr) => state.cdrs.restore(number, cdr),
                     Section::Invite(until, dialog, it) => state.invites.restore(until, dialog, it),
                     Section::Enrolments(enrolments) => state.enrolments = *enrolments,
+                    Section::Health(health) => state.health = *health,
                     Section::End => {
                         state.digest = digest.wrapping_sub(state.kept_apart());
                         return match label {
@@ -208,6 +213,7 @@ impl State {
             && self.roster == self.roster_again()
             && self.bindings.is_consistent()
             && self.enrolments.is_consistent()
+            && self.health.is_consistent()
             && self.calls.values().all(|record| self.homes.contains_key(&record.home))
             && self.homes.values().all(|home| home.holder.as_ref().is_none_or(alive))
     }

@@ -7,12 +7,12 @@ use call::{
 use cluster::codec::{DecodeError, decode_entry, encode_entry};
 use cluster::{
     Batch, Boot, Command, DrainedUntil, Enrol, EnrolStep, FloatingHome, Place, Rebind, Register, Restore,
-    Stamped, State,
+    Stamped, State, Turn, Turned,
 };
 use machine::{ClusterTime, WallTime};
 use proptest::prelude::*;
 use trunk::settings::PortRange;
-use trunk::{Host, Kind, Transport};
+use trunk::{Host, Kind, SipTarget, Transport};
 
 use crate::support::{admit, confirm, dialog, end, gateway, leg, name};
 
@@ -163,19 +163,31 @@ fn commands_of_registrations_of_ours() {
     small(enrol(EnrolStep::Release), &[&head[..], &[3]].concat());
 }
 
+#[test]
+fn commands_of_health() {
+    let health = |turn| {
+        let target = SipTarget::parse("sip:h:5080;transport=tcp").unwrap();
+        Command::Health(Box::new(Turned { target, home: HomeId(6), epoch: Epoch(7), turn }))
+    };
+    // No user, the name h, port 5080, TCP, not `sips:`; home 6 in epoch 7.
+    let head = [17, 0, 1, 1, b'h', 1, 251, 216, 19, 1, 1, 0, 6, 7];
+    small(health(Turn::Up), &[&head[..], &[0]].concat());
+    small(health(Turn::Down { status: 200, at: WallTime(8) }), &[&head[..], &[1, 200, 16]].concat());
+}
+
 /// A node that skipped what it does not know would part from the others.
 #[test]
 fn a_command_that_is_not_known_is_an_error_and_never_skipped() {
     let mut out = bytes(Command::RaiseVersion(5));
     let at = out.len() - 2;
     assert_eq!(out[at], 13);
-    out[at] = 16;
+    out[at] = 17;
     assert_eq!(decode_entry(&out), Err(DecodeError::Nonsense));
     // Behind one that is known it spoils the whole batch.
     let mut out = Vec::new();
     encode_entry(&entry(vec![Command::Tick, Command::RaiseVersion(5)]), &mut out);
     let at = out.len() - 2;
-    out[at] = 16;
+    out[at] = 17;
     assert_eq!(decode_entry(&out), Err(DecodeError::Nonsense));
 }
 

@@ -6,6 +6,7 @@ mod cdr_files;
 mod crash;
 mod enrolments;
 mod golden;
+mod health;
 mod homes;
 mod leases;
 mod limits;

@@ -7,6 +7,7 @@
 
 mod auth;
 mod backup;
+mod health;
 mod live;
 mod members;
 mod openapi;

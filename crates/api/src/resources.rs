@@ -97,6 +97,7 @@ fn facts(node: &NodeHandle, resource: &Resource) -> Vec<(&'static str, Value)> {
         Resource::Gateway(it) => facts.push(("registrations", crate::registrations::with(node, it))),
         _ => {}
     }
+    facts.push(("health", node.cluster().read(|state| crate::health::of(state, resource))));
     facts.push((
         "in_use",
         json!({

@@ -13,7 +13,7 @@ use config::NodeFile;
 use config::node::{LogFormat, OnQuorumLoss, UnknownSources};
 use node::disk::FileDisk;
 use node::relay::SocketRelay;
-use node::world::{SystemEntropy, SystemNetwork, World, raise_open_files};
+use node::world::{SystemEntropy, SystemNetwork, SystemResolve, World, raise_open_files};
 use node::{ClusterConfig, Node, NodeConfig, NodeHandle, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -357,5 +357,6 @@ fn world(file: &NodeFile, clock: Arc<SystemClock>) -> Result<World> {
     let relay = relay.with_floating(floating.clone());
     let mut world = World::system(clock, Arc::new(disk), Arc::new(relay));
     world.network = Arc::new(SystemNetwork::with_floating(floating));
+    world.resolve = Arc::new(SystemResolve::by(file.sip.dns.clone()));
     Ok(world)
 }

@@ -1,7 +1,6 @@
 //! One attempt: its INVITE goes out, its transaction is served, and it may be cancelled (RFC 3261 §9, §13.2).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use dialog::{Forks, InviteSent, LocalCseq};
@@ -9,11 +8,12 @@ use machine::{Instant, Machine, WallTime};
 use sip::{Framing, Message, Name, OwnedMessage};
 use smallvec::SmallVec;
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx, Times};
-use trunk::Transport;
+use trunk::{Hop, Transport};
 
 use crate::admission::{settings, target_address};
 use crate::call::{Call, CallTimer, Stage};
 use crate::cdr::HangupBy;
+use crate::hunt::Hunt;
 use crate::io::Output;
 use crate::media::RelaySdp;
 use crate::message::{INVITE_CSEQ, Outgoing, is_sips};
@@ -31,6 +31,7 @@ impl Call {
         self.callee = Some(chosen.party.clone());
         let branch = self.attempt_branch(number);
         let Some(setup) = self.setup.as_mut() else { return };
+        setup.hunt.turn_to(target);
         setup.attempt = Some(AttemptLeg {
             number,
             target,
@@ -43,53 +44,68 @@ impl Call {
             forks: Forks::default(),
             early: Vec::new(),
             offer: Bytes::new(),
-            addresses: SmallVec::new(),
+            hops: SmallVec::new(),
             failure: None,
         });
-        self.set_attempt_timers(now);
+        self.set_ring_timer(now);
         let rings_at = self.setup.as_mut().and_then(|setup| setup.rings_at.take());
-        match (target_address(chosen).or(rings_at), &chosen.host) {
-            (Some(address), _) => self.resolved(now, wall, SmallVec::from_elem(address, 1)),
-            (None, trunk::Host::Name(host)) => {
-                let port = chosen.port.unwrap_or(chosen.transport.default_port());
+        let fixed = target_address(chosen).map(|address| Hop { transport: chosen.transport, address });
+        match (fixed.or(rings_at), self.context.resources.wanted(chosen)) {
+            (Some(hop), _) => self.hosts_known(now, wall, SmallVec::from_elem(hop, 1), Hunt::default()),
+            (None, Some(wanted)) => {
                 if let Some(setup) = self.setup.as_mut() {
                     setup.resolving += 1;
                 }
-                self.outputs.push_back(Output::Resolve { host: host.clone(), port });
+                let draw = admit.seed.wrapping_add(u64::from(target));
+                self.outputs.push_back(Output::Locate { wanted, draw });
             }
-            (None, trunk::Host::Ip(_)) => self.attempt_failed(now, wall, 503, None),
+            (None, None) => self.attempt_failed(now, wall, 503, None),
         }
     }
 
     /// A look-up came back. Those for attempts that are over mean nothing any more.
-    pub(crate) fn addresses_found(&mut self, now: Instant, wall: WallTime, addresses: Vec<SocketAddr>) {
+    pub(crate) fn hosts_found(&mut self, now: Instant, wall: WallTime, hops: Vec<Hop>) {
         let Some(setup) = self.setup.as_mut() else { return };
         setup.resolving = setup.resolving.saturating_sub(1);
         if setup.resolving == 0 && self.stage == Stage::Trying {
-            self.resolved(now, wall, addresses.into());
+            let hunt = setup.hunt;
+            self.hosts_known(now, wall, hops.into(), hunt);
         }
     }
 
-    /// The target's addresses are known: the first one is tried.
-    fn resolved(&mut self, now: Instant, wall: WallTime, mut addresses: SmallVec<[SocketAddr; 1]>) {
+    /// The target's hosts are known: the first that has not failed yet is tried.
+    fn hosts_known(&mut self, now: Instant, wall: WallTime, mut hops: SmallVec<[Hop; 1]>, hunt: Hunt) {
+        let setup = self.setup.as_ref();
+        let under_way = setup.and_then(|setup| Some((setup.attempt.as_ref()?, setup.admit.as_ref()?)));
+        let Some((attempt, admit)) = under_way else { return };
+        let Some(target) = admit.plan.targets.get(usize::from(attempt.target)) else { return };
+        if target.redirected.is_some() {
+            // Whatever a trusted name leads to.
+            let redirect =
+                settings(&self.context.resources, &target.party).map(|settings| &settings.redirect);
+            hops.retain(|hop| redirect.is_none_or(|redirect| !redirect.is_denied(hop.address.ip())));
+        }
+        let leads_nowhere = hops.is_empty();
+        hops.retain(|hop| self.context.address(hop.transport, hop.address).is_some());
+        hunt.pass(&mut hops);
+        if hops.is_empty() {
+            return self.attempt_failed(now, wall, if leads_nowhere { 504 } else { 503 }, None);
+        }
+        self.try_host(now, wall, hops);
+    }
+
+    /// The first of these hosts gets its INVITE; the others wait.
+    fn try_host(&mut self, now: Instant, wall: WallTime, mut hops: SmallVec<[Hop; 1]>) {
         let Some(setup) = self.setup.as_ref() else { return };
         let (Some(attempt), Some(admit)) = (setup.attempt.as_ref(), setup.admit.clone()) else { return };
         if attempt.client.is_some() || attempt.failure.is_some() {
             return;
         }
         let Some(target) = admit.plan.targets.get(usize::from(attempt.target)) else { return };
-        if target.redirected.is_some() {
-            // Whatever a trusted name leads to.
-            let redirect =
-                settings(&self.context.resources, &target.party).map(|settings| &settings.redirect);
-            addresses.retain(|at| redirect.is_none_or(|redirect| !redirect.is_denied(at.ip())));
-        }
-        let route = addresses.iter().position(|at| self.context.address(target.transport, *at).is_some());
-        let Some(remote) = route.map(|i| addresses.remove(i)) else {
-            return self.attempt_failed(now, wall, if addresses.is_empty() { 504 } else { 503 }, None);
-        };
-        let Some(local) = self.context.address(target.transport, remote) else { return };
-        let flow = Flow { transport: target.transport, local, remote, connection: way_to(target) };
+        let Some(Hop { transport, address: remote }) = hops.first().copied() else { return };
+        hops.remove(0);
+        let Some(local) = self.context.address(transport, remote) else { return };
+        let flow = Flow { transport, local, remote, connection: way_to(target) };
         let offer = match self.egress_offer() {
             Ok(offer) => offer,
             Err(answer) => return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System),
@@ -105,19 +121,21 @@ impl Call {
         };
         let rings = self.setup.as_mut().is_some_and(|setup| setup.rings.take() == Some(number));
         // A stream that its peer had to this address is gone with its holder: there it must come again, to be answered.
-        let client = match target.transport {
+        let client = match transport {
             Transport::Udp if rings => InviteClient::proceed(self.times(), false, bytes),
             transport => InviteClient::start(now, self.times(), transport != Transport::Udp, bytes),
         };
-        if rings {
-            self.timers.clear(CallTimer::NoResponse);
+        // Each host has its time from when it is asked: how long DNS takes is not its fault.
+        let settings = settings(&self.context.resources, &target.party).filter(|_| !rings);
+        if let Some(no_response) = settings.map(|settings| settings.timers.no_response) {
+            self.timers.set(CallTimer::NoResponse, now + no_response);
         }
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
             attempt.flow = Some(flow);
             attempt.invite = Some(invite);
             attempt.offer = offer;
             attempt.client = Some(client);
-            attempt.addresses = addresses;
+            attempt.hops = hops;
         }
         self.relay_early(flow, &[]);
         self.pump_attempt(now, wall, None);
@@ -134,11 +152,10 @@ impl Call {
         if is_sdp(&view) { self.describe(Side::Egress, &body, true) } else { Ok(body) }
     }
 
-    fn set_attempt_timers(&mut self, now: Instant) {
+    fn set_ring_timer(&mut self, now: Instant) {
         let callee = self.callee.as_ref().and_then(|party| settings(&self.context.resources, party));
         let Some(timers) = callee.map(|settings| &settings.timers) else { return };
-        let (no_response, ring) = (timers.no_response, timers.ring);
-        self.timers.set(CallTimer::NoResponse, now + no_response);
+        let ring = timers.ring;
         self.timers.set(CallTimer::Ring, now + ring);
     }
 
@@ -184,16 +201,19 @@ impl Call {
         }
     }
 
-    /// Nothing can be sent there: the target's next address, else its end.
+    /// Nothing can be sent there: the target's next host, else its end.
     fn attempt_unreachable(&mut self, now: Instant, wall: WallTime) {
         let attempt = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut());
         let Some(attempt) = attempt else { return };
-        let addresses = std::mem::take(&mut attempt.addresses);
-        if addresses.is_empty() || attempt.failure.is_some() || self.stage != Stage::Trying {
+        if attempt.hops.is_empty() || attempt.failure.is_some() || self.stage != Stage::Trying {
             return self.attempt_failed(now, wall, 503, None);
         }
+        let hops = std::mem::take(&mut attempt.hops);
         attempt.client = None;
-        self.resolved(now, wall, addresses);
+        if let Some(setup) = self.setup.as_mut() {
+            setup.hunt.passed += 1;
+        }
+        self.try_host(now, wall, hops);
     }
 
     fn send_cancel(&mut self, now: Instant) {

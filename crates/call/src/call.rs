@@ -265,7 +265,7 @@ impl Call {
             Input::Received { message, flow } => self.receive(now, wall, message, flow),
             Input::Applied(outcome) => self.applied(now, wall, outcome),
             Input::Unreachable(flow) => self.unreachable(now, wall, flow),
-            Input::Resolved(addresses) => self.addresses_found(now, wall, addresses),
+            Input::Located(hops) => self.hosts_found(now, wall, hops),
             Input::Hangup(reason) => self.hang_up(now, wall, Hangup::ours(reason)),
             Input::Latched(side, address) => self.latched(side, address),
             Input::Silent(side) => {

@@ -1,4 +1,5 @@
-//! Requests that belong to no call: our own REGISTER to a carrier (RFC 3261 §10.2), and what its answer means.
+//! Requests that belong to no call: our own REGISTER to a carrier (RFC 3261 §10.2) and what its answer means, and OPTIONS
+//! (§11).
 
 use std::net::SocketAddr;
 
@@ -67,9 +68,39 @@ impl Errand<'_> {
         out.into()
     }
 
+    /// The OPTIONS: what would an INVITE hear there (RFC 3261 §11.1)?
+    pub fn options(&self) -> Bytes {
+        let uri = self.uri();
+        let mut out = Vec::with_capacity(512);
+        let mut writer = self.begin(&mut out, Method::Options, &uri);
+        let tag = self.tag();
+        let from: [&[u8]; 4] = [b"<sip:", self.context.domain.as_bytes(), b">;tag=", tag.as_bytes()];
+        writer.header(Name::From, &from);
+        writer.header(Name::To, &[b"<", uri.as_bytes(), b">"]);
+        writer.header(Name::CallId, &[self.call_id().as_bytes()]);
+        writer.cseq(self.cseq, Method::Options);
+        let contact = writer.buffer();
+        contact.extend_from_slice(b"Contact: <sip:");
+        push_our_address(contact, self.context, self.flow.transport, self.flow.local);
+        contact.extend_from_slice(transport_parameter(self.flow.transport));
+        contact.extend_from_slice(b">\r\nAccept: application/sdp\r\n");
+        writer.end();
+        out.into()
+    }
+
+    fn tag(&self) -> String {
+        let series = self.series.0.to_be_bytes();
+        format!("{:016x}", self.context.secret.digest(&[b"errand tag", &series]) as u64)
+    }
+
+    fn call_id(&self) -> String {
+        let series = self.series.0.to_be_bytes();
+        format!("{:032x}", self.context.secret.digest(&[b"errand call-id", &series]))
+    }
+
     /// The Request-URI: the target itself, without a user (RFC 3261 §10.2).
     fn uri(&self) -> String {
-        SipTarget { user: None, ..self.target.clone() }.uri("")
+        self.target.peer().uri("")
     }
 
     fn begin<'o>(&self, out: &'o mut Vec<u8>, method: Method<'_>, uri: &str) -> Writer<'o> {
@@ -89,14 +120,11 @@ impl Errand<'_> {
     }
 
     fn push_parties(&self, writer: &mut Writer<'_>, aor: &[&[u8]; 5], method: Method<'_>) {
-        let secret = &self.context.secret;
-        let series = self.series.0.to_be_bytes();
-        let tag = format!("{:016x}", secret.digest(&[b"errand tag", &series]) as u64);
-        let call_id = format!("{:032x}", secret.digest(&[b"errand call-id", &series]));
+        let tag = self.tag();
         let [open, user, at, host, close] = *aor;
         writer.header(Name::From, &[open, user, at, host, close, b";tag=", tag.as_bytes()]);
         writer.header(Name::To, aor);
-        writer.header(Name::CallId, &[call_id.as_bytes()]);
+        writer.header(Name::CallId, &[self.call_id().as_bytes()]);
         writer.cseq(self.cseq, method);
     }
 }
@@ -108,12 +136,16 @@ pub fn contact(context: &Context, username: &str, transport: Transport, local: S
     out.extend_from_slice(trunk::escaped(username).as_bytes());
     out.push(b'@');
     push_our_address(&mut out, context, transport, local);
-    out.extend_from_slice(match transport {
+    out.extend_from_slice(transport_parameter(transport));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn transport_parameter(transport: Transport) -> &'static [u8] {
+    match transport {
         Transport::Udp => b"",
         Transport::Tcp => b";transport=tcp",
         Transport::Tls => b";transport=tls",
-    });
-    String::from_utf8_lossy(&out).into_owned()
+    }
 }
 
 /// The address of a target that is one.
@@ -243,6 +275,27 @@ mod tests {
         assert_eq!(line(&first, "Call-ID"), line(&second, "Call-ID"));
         assert_eq!(line(&first, "From"), line(&second, "From"));
         assert_ne!(line(&first, "Via"), line(&second, "Via"));
+    }
+
+    /// RFC 3261 §11.1: to the target itself, from nobody in particular, with what we would take.
+    #[test]
+    fn an_options_asks_the_target_itself() {
+        let at = |text: &str| text.parse().expect("an address");
+        let (local, remote) = (at("192.0.2.9:5060"), at("192.0.2.1:5080"));
+        let flow = Flow { transport: Transport::Tcp, local, remote, connection: 0 };
+        let target = SipTarget::parse("sip:desk@192.0.2.1:5080;transport=tcp").expect("a URI");
+        let (context, id) = (context(), CallId(3));
+        let bytes = Errand { context: &context, id, flow, target: &target, series: id, cseq: 1 }.options();
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        assert!(
+            text.starts_with("OPTIONS sip:192.0.2.1:5080;transport=tcp SIP/2.0\r\nVia: SIP/2.0/TCP "),
+            "{text}"
+        );
+        assert!(line(&text, "From").starts_with("<sip:sbc.example>;tag="), "{text}");
+        assert_eq!(line(&text, "To"), "<sip:192.0.2.1:5080;transport=tcp>");
+        assert_eq!((line(&text, "CSeq"), line(&text, "Accept")), ("1 OPTIONS", "application/sdp"));
+        assert_eq!(line(&text, "Contact"), "<sip:192.0.2.9:5060;transport=tcp>");
+        assert_eq!(line(&text, "Max-Forwards"), "70");
     }
 
     const ASKS: &str =

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use env::RelayEntry;
 use sip::OwnedMessage;
-use trunk::Party;
+use trunk::{Hop, Party, Wanted};
 
 use crate::cdr::LegQuality;
 use crate::record::{CallCommand, Flow, Outcome, Ports, Side};
@@ -63,8 +63,8 @@ pub enum Input {
     Applied(Outcome),
     /// What was sent to this address could not be sent: connection refused or closed.
     Unreachable(Flow),
-    /// The answer to `Output::Resolve`; empty if the name has no address.
-    Resolved(Vec<SocketAddr>),
+    /// The answer to `Output::Locate`; empty if the name leads nowhere.
+    Located(Vec<Hop>),
     /// An operator, or a node that drains, ends the call.
     Hangup(&'static str),
     /// The relay latched onto the address that a peer really sends from.
@@ -92,12 +92,12 @@ pub enum Output {
     },
     /// Commit this; the outcome comes back as `Input::Applied`, in order.
     Propose(CallCommand),
-    /// Find addresses for a name; the answer comes back as `Input::Resolved`.
-    Resolve {
-        /// The host name.
-        host: String,
-        /// Its port.
-        port: u16,
+    /// Find the hosts of a name; the answer comes back as `Input::Located`.
+    Locate {
+        /// The name.
+        wanted: Wanted,
+        /// Decides among weights: a successor finds the same order.
+        draw: u64,
     },
     /// Change the media relay.
     Relay(RelayChange),

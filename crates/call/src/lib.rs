@@ -19,6 +19,7 @@ mod ending;
 pub mod errand;
 mod exchange;
 mod fading;
+mod hunt;
 mod id;
 mod inbound;
 mod io;

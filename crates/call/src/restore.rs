@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialog::{Dialog, Forks};
+use dialog::{Dialog, DialogState, Forks};
 use machine::museum::planted;
 use machine::{ClusterTime, Instant, WallTime};
 use sip::{Framing, Name, OwnedMessage, response_to};
 use transaction::{Answer2xx, InviteServer};
-use trunk::{Party, Transport};
+use trunk::{Hop, Party, Resources, Target, Transport, Word as _};
 
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Hangup, Stage, Waiting};
 use crate::context::Context;
+use crate::hunt::Hunt;
 use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
 use crate::live::{CallRecord, Phase};
@@ -106,13 +107,15 @@ impl Call {
         if self.restore_setup(record).is_none() {
             return;
         }
+        let resources = &self.context.resources;
         if let Some(setup) = self.setup.as_mut() {
             let rings = early.iter().any(|progress| progress.attempt == record.attempt);
             setup.rings = rings.then_some(record.attempt);
             let of_attempt = early.iter().rfind(|progress| progress.attempt == record.attempt);
             let chosen = target.and_then(|target| record.admit.plan.targets.get(usize::from(target)));
             setup.rings_at =
-                of_attempt.zip(chosen).and_then(|(it, chosen)| next_hop(&it.dialog, chosen.transport));
+                of_attempt.zip(chosen).and_then(|(it, chosen)| rings_at(resources, &it.dialog, chosen));
+            setup.hunt = Hunt::of(record);
         }
         if let Some(target) = target {
             self.start_attempt(now, wall, target);
@@ -292,6 +295,17 @@ impl Call {
         let settings = party.and_then(|party| settings(&self.context.resources, party));
         dialog::Settings { t1: self.context.times.t1, session: session_policy(settings) }
     }
+}
+
+/// Where a callee rings, and by which transport: its target's, or its own word where DNS chose (RFC 3263 §4.1).
+fn rings_at(resources: &Resources, dialog: &DialogState, target: &Target) -> Option<Hop> {
+    let given = resources.wanted(target).is_none_or(|wanted| wanted.transport.is_some());
+    let said = sip::Uri::parse(dialog.next_hop()).ok().and_then(|uri| {
+        let word = std::str::from_utf8(uri.param(b"transport")?).ok()?;
+        Transport::from_word(&word.to_ascii_lowercase())
+    });
+    let transport = said.filter(|_| !given).unwrap_or(target.transport);
+    Some(Hop { transport, address: next_hop(dialog, transport)? })
 }
 
 /// How much of a leg's session is left, so long after that leg was recorded.

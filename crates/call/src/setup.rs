@@ -1,6 +1,5 @@
 //! From the INVITE to its final answer: the caller's transaction and the attempts to reach a callee.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,13 +9,14 @@ use machine::{Instant, Machine, WallTime};
 use sip::OwnedMessage;
 use smallvec::SmallVec;
 use transaction::{Answer2xx, ClientInput, InviteClient, InviteServer, NonInviteClient, ServerInput};
-use trunk::Target;
+use trunk::{Hop, Target};
 
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Stage, Waiting};
 use crate::cdr::HangupBy;
 use crate::ending::Ending;
 use crate::fading::{Fading, refusal_ack};
+use crate::hunt::Hunt;
 use crate::io::{Event, Output};
 use crate::record::{Admit, Attempt, AttemptEnd, CallCommand, Challenged, Change, Flow, Limited, Outcome};
 use crate::reject::{self, Answer};
@@ -42,7 +42,9 @@ pub(crate) struct Setup {
     /// The attempt whose callee has its INVITE, as the record knows: it gets no copy.
     pub rings: Option<u16>,
     /// Where it rings, if the record says so. A name may lead elsewhere by now.
-    pub rings_at: Option<SocketAddr>,
+    pub rings_at: Option<Hop>,
+    /// Which of its target's hosts an attempt goes to.
+    pub hunt: Hunt,
     /// The caller gave up.
     pub cancelled: bool,
     /// 18x was relayed.
@@ -80,6 +82,7 @@ impl Setup {
             resolving: 0,
             rings: None,
             rings_at: None,
+            hunt: Hunt::default(),
             cancelled: false,
             progressed: false,
             held: None,
@@ -120,8 +123,8 @@ pub(crate) struct AttemptLeg {
     pub forks: Forks,
     /// The caller's side of each, in the same order.
     pub early: Vec<Dialog>,
-    /// Addresses that are left to try.
-    pub addresses: SmallVec<[SocketAddr; 1]>,
+    /// The target's hosts that are left to try.
+    pub hops: SmallVec<[Hop; 1]>,
     /// Its end is proposed; the response that ended it, if there was one, waits for its ACK.
     pub failure: Option<Option<Box<OwnedMessage>>>,
 }
@@ -309,6 +312,9 @@ impl Call {
             }
             None => {
                 setup.challenge = None;
+                if self.hunt_on(target, status, response.is_some()) {
+                    return (Some(target), Vec::new());
+                }
                 let onward = self.sent_on(target, status, response);
                 let next =
                     if onward.is_empty() { self.next_target(target, status) } else { Some(target + 1) };

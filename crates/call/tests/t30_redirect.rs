@@ -86,7 +86,8 @@ fn ps4_the_addresses_of_a_trusted_name_are_looked_at_too() {
         w.receive(CALLEE, &moved(&first, "<sip:1@pbx.example.com>"));
         w.commit();
         w.expect(CALLEE, "ACK");
-        w.input(call::Input::Resolved(vec![found.parse().unwrap()]));
+        let hop = trunk::Hop { transport: trunk::Transport::Udp, address: found.parse().unwrap() };
+        w.input(call::Input::Located(vec![hop]));
         w.commit_all();
         match called {
             Some(pbx) => drop(w.expect(pbx, "INVITE sip:1@pbx.example.com")),

@@ -54,6 +54,8 @@ pub struct SipSection {
     pub domain: String,
     /// What sources get that nobody admits.
     pub unknown_sources: UnknownSources,
+    /// Name servers; empty: the system's.
+    pub dns: Vec<SocketAddr>,
     /// `[sip.tls]`.
     pub tls: Option<TlsSection>,
 }
@@ -235,6 +237,7 @@ impl NodeFile {
                 advertise: None,
                 domain: "localhost".to_owned(),
                 unknown_sources: UnknownSources::Drop,
+                dns: Vec::new(),
                 tls: None,
             },
             media: MediaSection {
@@ -266,6 +269,7 @@ impl NodeFile {
             v.field("advertise", &mut self.sip.advertise);
             v.checked("domain", &mut self.sip.domain, rules::domain);
             v.field("unknown_sources", &mut self.sip.unknown_sources);
+            v.field("dns", &mut self.sip.dns);
             v.maybe_table("tls", &mut self.sip.tls, TlsSection::default, |tls, v| {
                 v.needed("certificate", &mut tls.certificate);
                 v.needed("key", &mut tls.key);

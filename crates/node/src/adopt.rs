@@ -46,6 +46,7 @@ impl Shared {
                 self.take_adopted().await;
             }
             self.tend_registrations();
+            self.tend_watches();
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where accounts are registered, for the plans of calls.
+//! Where accounts are registered and which targets are down, for the plans of calls.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster::Cluster;
 use machine::Instant;
-use trunk::{Bindings, Name, Registered};
+use trunk::{Bindings, Name, Registered, SipTarget};
 
 use crate::lock;
 use crate::shared::Shared;
@@ -27,6 +27,10 @@ impl Bindings for Located {
                 route: place.path.clone(),
             })
         })
+    }
+
+    fn is_down(&self, target: &SipTarget) -> bool {
+        self.0.read(|state| state.down(target).is_some())
     }
 }
 

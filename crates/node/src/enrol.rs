@@ -103,6 +103,8 @@ struct Course {
     cseq: u32,
     /// Which of the gateway's targets is asked.
     target: usize,
+    /// How often in a row that target failed: each time its next host is asked.
+    failed: usize,
     challenge: Option<Challenged>,
     /// The realm of that target's first challenge. No other is ever answered (I-35).
     realm: Option<String>,
@@ -152,7 +154,7 @@ impl Shared {
 
     /// Does what the machine says until it waits, and waits.
     async fn go_on(
-        &self,
+        self: &Arc<Shared>,
         course: &mut Course,
         registrar: &mut Registrar,
         is_bound: &mut bool,
@@ -197,15 +199,13 @@ impl Shared {
     }
 
     /// Asks a quorum that nobody else makes this registration.
-    async fn claim(&self, seat: Seat) -> Option<Course> {
+    async fn claim(self: &Arc<Shared>, seat: Seat) -> Option<Course> {
         let home = self.held_for(&seat)?;
         let account = seat.gateway.accounts.get(usize::from(seat.account).checked_sub(1)?)?;
         let first = seat.gateway.targets.first()?;
-        let way = self.way_to(&home, first).await;
-        let transport = first.transport();
-        let local = match way {
-            Some(flow) => flow.local,
-            None => home.context().addresses.iter().find(|(over, _)| *over == transport)?.1,
+        let (transport, local) = match self.way_to(&home, first, 0).await {
+            Some(flow) => (flow.transport, flow.local),
+            None => *home.context().addresses.iter().find(|(over, _)| *over == first.transport())?,
         };
         let username = account.username.clone();
         let contact = errand::contact(&home.context(), &username, transport, local);
@@ -225,6 +225,7 @@ impl Shared {
             series: self.errand_name()?,
             cseq: 0,
             target: 0,
+            failed: 0,
             challenge: None,
             realm: None,
             known: None,
@@ -244,7 +245,7 @@ impl Shared {
 
     /// One REGISTER and what came of it, and whether the binding is to be taken away then; or the order that ended it.
     async fn ask_registrar(
-        &self,
+        self: &Arc<Shared>,
         course: &mut Course,
         expires_s: u32,
         answers: bool,
@@ -267,11 +268,12 @@ impl Shared {
         Ok((input, leaves))
     }
 
-    async fn register_once(&self, course: &mut Course, expires_s: u32, answers: bool) -> Input {
+    async fn register_once(self: &Arc<Shared>, course: &mut Course, expires_s: u32, answers: bool) -> Input {
         let Some(home) = self.held_for(&course.seat) else { return Input::Silent };
         let gateway = course.seat.gateway.clone();
         let Some(target) = course.target() else { return Input::Silent };
-        let (Some(flow), Some(id)) = (self.way_to(&home, &target).await, self.errand_name()) else {
+        let (Some(flow), Some(id)) = (self.way_to(&home, &target, course.failed).await, self.errand_name())
+        else {
             return Input::Silent;
         };
         let context = home.context();
@@ -352,6 +354,7 @@ impl Course {
         if status != 408 {
             self.former.clear();
         }
+        self.failed += 1;
         if self.seat.gateway.targets.len() > 1 {
             self.target = (self.target + 1) % self.seat.gateway.targets.len();
             self.realm = None;

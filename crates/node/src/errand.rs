@@ -1,7 +1,6 @@
 //! Requests of the node's own that belong to no call, each a client transaction (RFC 3261 §17.1.2) that its task waits for.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use machine::Machine;
 use sip::OwnedMessage;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use transaction::{ClientInput, NonInviteClient, Output};
-use trunk::{Host, SipTarget, Transport};
+use trunk::{Hop, SipTarget, Transport};
 
 use crate::home::Home;
 use crate::lock;
@@ -83,22 +82,27 @@ impl Shared {
         lock(&self.errands).get(&id).is_some_and(|tell| tell.send(heard()).is_ok())
     }
 
-    /// The way from a home to a target; none if its name has no address, or the home no socket for it.
-    pub(crate) async fn way_to(&self, home: &Arc<Home>, target: &SipTarget) -> Option<Flow> {
-        let found = match (call::errand::address(target), &target.host) {
-            (Some(address), _) => vec![address],
-            (None, Host::Name(name)) => {
-                let port = target.port.unwrap_or(target.transport().default_port());
-                self.world.resolve.resolve(name.clone(), port).await
-            }
-            (None, Host::Ip(_)) => Vec::new(),
+    /// The way from a home to a target, to its next host for each that has `failed`; none if its name leads nowhere, or the
+    /// home has no socket for it.
+    pub(crate) async fn way_to(
+        self: &Arc<Shared>,
+        home: &Arc<Home>,
+        target: &SipTarget,
+        failed: usize,
+    ) -> Option<Flow> {
+        let context = home.context();
+        let found = match (call::errand::address(target), target.wanted()) {
+            (Some(address), _) => vec![Hop { transport: target.transport(), address }],
+            // One order for each target: who stays with a host finds it again.
+            (None, Some(wanted)) => self.clone().locate(context.clone(), wanted, 0).await,
+            (None, None) => Vec::new(),
         };
-        let (context, transport) = (home.context(), target.transport());
-        let way = |remote: SocketAddr| {
+        let way = |Hop { transport, address: remote }: Hop| {
             let local = context.address(transport, remote)?;
             Some(Flow { transport, local, remote, connection: 0 })
         };
-        found.into_iter().find_map(way)
+        let ways: Vec<Flow> = found.into_iter().filter_map(way).collect();
+        ways.get(failed % ways.len().max(1)).copied()
     }
 
     pub(crate) fn now(&self) -> machine::Instant {

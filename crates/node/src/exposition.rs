@@ -74,13 +74,16 @@ impl Shared {
         counter(out, "proposal_batches_total", "batches of this node that were committed", commits.count);
         counter(out, "proposals_total", "commands in these batches", commits.bytes);
         histogram(out, "commit_seconds", "from a batch's sending until it was applied here", &commits);
-        let (calls, slots) =
-            self.cluster.cluster().read(|state| (state.calls().len(), state.slots().count()));
+        let (calls, slots, down) = self
+            .cluster
+            .cluster()
+            .read(|state| (state.calls().len(), state.slots().count(), state.targets_down()));
         // As many of its bits as every reader of metrics keeps.
         let digest = self.cluster.cluster().read(cluster::State::digest) >> 12;
         gauge(out, "state_digest", "equal on nodes that have applied the same", digest);
         gauge(out, "cluster_calls", "live calls of the whole cluster", calls as u64);
         gauge(out, "cluster_slots", "slots held in the whole cluster", slots as u64);
+        gauge(out, "targets_down", "targets that do not answer OPTIONS", down as u64);
     }
 }
 

@@ -25,10 +25,12 @@ mod forward;
 mod gate;
 mod home;
 mod invite;
+mod locate;
 mod members;
 mod metrics;
 mod node;
 mod ports;
+mod probe;
 mod refused;
 mod register;
 pub mod relay;
@@ -53,15 +55,15 @@ pub use node::{Node, NodeHandle, StartError};
 pub use report::{Report, Reports};
 pub use world::World;
 
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env::BoxFuture;
+use trunk::{Answer, Question};
 
-/// Names to addresses.
+/// DNS.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of a host name, best first; none if it has none.
-    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, Vec<SocketAddr>>;
+    /// Asks for the records of a name.
+    fn look_up(&self, question: Question) -> BoxFuture<'static, Answer>;
 }
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its table whole.

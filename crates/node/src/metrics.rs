@@ -92,6 +92,10 @@ pub struct Metrics {
     pub carrier_registers: AtomicU64,
     /// How often a carrier did not register us.
     pub carrier_failures: AtomicU64,
+    /// OPTIONS that we sent to targets.
+    pub probes: AtomicU64,
+    /// How many of them had no answer.
+    pub probe_failures: AtomicU64,
     /// Accounts of ours that this node has registered with carriers.
     pub carrier_registrations: AtomicU64,
     /// One-way audio reports.
@@ -158,7 +162,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 24] = [
+        let counters: [(&str, &str, &AtomicU64); 26] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -185,6 +189,8 @@ impl Metrics {
                 "times a carrier did not register us",
                 &self.carrier_failures,
             ),
+            ("probes_total", "OPTIONS sent to targets", &self.probes),
+            ("probe_failures_total", "OPTIONS to targets that had no answer", &self.probe_failures),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
         ];

@@ -316,6 +316,7 @@ async fn housekeeping(shared: Arc<Shared>) {
         shared.share_homes().await;
         shared.cluster.reclaim().await;
         shared.tend_registrations();
+        shared.tend_watches();
         shared.drained.store(shared.cluster.is_drained(), Ordering::Relaxed);
         let writable = shared.cluster.is_writable();
         if shared.writable.swap(writable, Ordering::Relaxed) != writable {

@@ -29,6 +29,7 @@ use crate::errand::Errands;
 use crate::gate::{Full, Gate, Load};
 use crate::home::{Home, Homes};
 use crate::metrics::{Metrics, add, sub};
+use crate::probe::Watching;
 use crate::refused::Refused;
 use crate::remains::Afterlife;
 use crate::replica::Replica;
@@ -92,6 +93,10 @@ pub(crate) struct Shared {
     pub(crate) errands: Mutex<Errands>,
     /// The registrations that this node makes with carriers.
     pub(crate) enrolling: Mutex<Enrolling>,
+    /// What DNS has said.
+    pub(crate) names: Mutex<trunk::Names>,
+    /// The targets that this node asks by OPTIONS.
+    pub(crate) watching: Mutex<Watching>,
     /// Held while a home is being given away.
     pub(crate) sharing: tokio::sync::Mutex<()>,
     homes: Mutex<Homes>,
@@ -159,6 +164,8 @@ impl Shared {
             solo: Mutex::default(),
             errands: Mutex::default(),
             enrolling: Mutex::default(),
+            names: Mutex::default(),
+            watching: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),
             calls: Mutex::default(),

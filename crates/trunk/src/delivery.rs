@@ -2,6 +2,7 @@
 
 use crate::name::Name;
 use crate::number::escape;
+use crate::order::Order;
 use crate::party::{Party, Scope, Side, Slot};
 use crate::plan::{Registration, Target};
 use crate::reject::Reject;
@@ -20,7 +21,7 @@ pub(crate) struct Expansion<'a> {
     resources: &'a Resources,
     ingress: &'a Party,
     draw: Draw<'a>,
-    targets: Vec<Target>,
+    targets: Order,
     /// The trunks and numbers on the way to here; meeting one again is a circle.
     way: Vec<Step>,
     met_circle: bool,
@@ -34,13 +35,13 @@ enum Step {
 
 impl<'a> Expansion<'a> {
     pub(crate) fn new(resources: &'a Resources, ingress: &'a Party, draw: Draw<'a>) -> Expansion<'a> {
-        Expansion { resources, ingress, draw, targets: Vec::new(), way: Vec::new(), met_circle: false }
+        Expansion { resources, ingress, draw, targets: Order::default(), way: Vec::new(), met_circle: false }
     }
 
     /// The targets, in order, or why there are none.
     pub(crate) fn finish(self, called: &str) -> Result<Vec<Target>, Reject> {
         match (self.targets.is_empty(), self.met_circle) {
-            (false, _) => Ok(self.targets),
+            (false, _) => Ok(self.targets.into_targets(TARGETS_MAX)),
             (true, true) => Err(Reject::DeliveryLoop { called: called.to_owned() }),
             (true, false) => Err(Reject::NoTarget { called: called.to_owned() }),
         }
@@ -66,9 +67,7 @@ impl<'a> Expansion<'a> {
         match spec {
             TargetSpec::Sip(target) => self.push(target, owner, user, is_failover),
             TargetSpec::Srv(domain) => {
-                let host = Host::Name(domain.clone());
-                let target = SipTarget { user: None, host, port: None, transport: None, secure: false };
-                self.push(&target, owner, user, is_failover);
+                self.push(&SipTarget::of_domain(domain), owner, user, is_failover);
             }
             TargetSpec::Number(called) => self.add_called(called, is_failover),
             TargetSpec::Trunk { name, user } => self.add_trunk(name, user, is_failover),
@@ -84,12 +83,7 @@ impl<'a> Expansion<'a> {
         let found = resources.number(called);
         match found.and_then(|number| Some((number, resources.trunks.get(&number.trunk)?))) {
             Some((number, owner)) => self.add_number(number, owner, is_failover),
-            None => {
-                for mut target in resources.carried(called, self.draw.draw) {
-                    target.is_failover = is_failover;
-                    self.put(target);
-                }
-            }
+            None => self.targets.append(resources.carried(called, self.draw), is_failover),
         }
     }
 
@@ -121,7 +115,7 @@ impl<'a> Expansion<'a> {
             redirected: None,
         };
         for _ in 0..owner.delivery.tries.max(1) {
-            self.put(target.clone());
+            self.put(target.clone(), false);
         }
     }
 
@@ -131,8 +125,9 @@ impl<'a> Expansion<'a> {
         }
         let party = Party::Trunk { name: owner.name.clone(), account: None };
         let slots = self.slots(owner);
+        let is_down = self.draw.bindings.is_down(target);
         for _ in 0..owner.delivery.tries.max(1) {
-            self.put(at(target, party.clone(), user, slots.clone(), is_failover));
+            self.put(at(target, party.clone(), user, slots.clone(), is_failover), is_down);
         }
     }
 
@@ -146,9 +141,9 @@ impl<'a> Expansion<'a> {
         vec![Slot { scope: Scope::Trunk(owner.name.clone()), side: Side::Egress }]
     }
 
-    fn put(&mut self, target: Target) {
+    fn put(&mut self, target: Target, is_down: bool) {
         if self.targets.len() < TARGETS_MAX {
-            self.targets.push(target);
+            self.targets.push(target, is_down);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::bindings::{Bindings, NoBindings};
 use crate::delivery::Expansion;
 use crate::name::Name;
 use crate::number::{canonical, escape, unescape};
+use crate::order::Order;
 use crate::party::{Direction, Party, Scope, Side, Slot};
 use crate::plan::{Plan, Target};
 use crate::reject::{NumberField, Reject};
@@ -102,7 +103,7 @@ impl Resources {
             max_duration: trunk.delivery.max_duration,
         };
         // Emergency calls come before every rule, number form included (I-27).
-        if let Some(targets) = self.emergency_targets(called) {
+        if let Some(targets) = self.emergency_targets(called, draw) {
             plan.called = called.to_owned();
             plan.emergency = true;
             plan.targets = targets;
@@ -125,7 +126,7 @@ impl Resources {
             }
             None => {
                 trunk.destinations.check(&plan.called, trunk.identity.number_format)?;
-                plan.targets = self.carried(&plan.called, draw.draw);
+                plan.targets = self.carried(&plan.called, draw).into_targets(usize::MAX);
                 if plan.targets.is_empty() {
                     let unmatched = trunk.delivery.unmatched;
                     return Err(Reject::UnknownNumber { called: plan.called, unmatched });
@@ -155,9 +156,9 @@ impl Resources {
     }
 
     /// Targets on gateways that carry a number, in the order in which they are tried.
-    pub(crate) fn carried(&self, called: &str, draw: u64) -> Vec<Target> {
-        let mut targets = Vec::new();
-        let mut draws = Draws(draw);
+    pub(crate) fn carried(&self, called: &str, draw: Draw<'_>) -> Order {
+        let mut targets = Order::default();
+        let mut draws = Draws(draw.draw);
         let mut chosen: Vec<&Name> = Vec::new();
         let user = escape(called);
         for (_, gateways) in self.index.carriers(called) {
@@ -169,7 +170,7 @@ impl Resources {
                 let at = draws.weighted(peers.map(|it| it.weight));
                 let gateway = waiting.remove(at);
                 chosen.push(&gateway.name);
-                push_gateway(&mut targets, gateway, &user, None);
+                push_gateway(&mut targets, gateway, &user, None, draw);
             }
         }
         targets
@@ -188,15 +189,15 @@ impl Resources {
     }
 
     /// Targets of an emergency call; `None` for any other.
-    fn emergency_targets(&self, called: &str) -> Option<Vec<Target>> {
+    fn emergency_targets(&self, called: &str, draw: Draw<'_>) -> Option<Vec<Target>> {
         let emergency = self.emergency.as_ref().filter(|_| self.is_emergency(called))?;
         let urn = called.get(..4).filter(|head| head.eq_ignore_ascii_case("urn:")).map(|_| called);
         let user = escape(called);
-        let mut targets = Vec::new();
+        let mut targets = Order::default();
         for gateway in emergency.gateways.iter().filter_map(|name| self.gateways.get(name)) {
-            push_gateway(&mut targets, gateway, &user, urn);
+            push_gateway(&mut targets, gateway, &user, urn, draw);
         }
-        Some(targets)
+        Some(targets.into_targets(usize::MAX))
     }
 }
 
@@ -205,7 +206,7 @@ impl Resources {
 pub(crate) struct Draw<'a> {
     /// Decides among weights.
     pub(crate) draw: u64,
-    /// Who is registered where.
+    /// Who is registered where, and what is down.
     pub(crate) bindings: &'a dyn Bindings,
 }
 
@@ -216,24 +217,20 @@ fn in_form(called: &str, format: NumberFormat) -> Result<String, Reject> {
         .ok_or(Reject::NumberForm { field: NumberField::RequestUri, format })
 }
 
-fn push_gateway(targets: &mut Vec<Target>, gateway: &Gateway, user: &str, urn: Option<&str>) {
+fn push_gateway(targets: &mut Order, gateway: &Gateway, user: &str, urn: Option<&str>, draw: Draw<'_>) {
     let slot = Slot { scope: Scope::Gateway(gateway.name.clone()), side: Side::Egress };
     for target in &gateway.targets {
         if !gateway.access.ipv6 && matches!(target.host, Host::Ip(std::net::IpAddr::V6(_))) {
             continue;
         }
+        let party = Party::Gateway { name: gateway.name.clone() };
+        let mut one = at(target, party, user, vec![slot.clone()], false);
+        if let Some(urn) = urn {
+            urn.clone_into(&mut one.uri);
+        }
+        let is_down = draw.bindings.is_down(target);
         for _ in 0..gateway.delivery.tries.max(1) {
-            targets.push(Target {
-                party: Party::Gateway { name: gateway.name.clone() },
-                uri: urn.map_or_else(|| target.uri(user), str::to_owned),
-                host: target.host.clone(),
-                port: target.port,
-                transport: target.transport(),
-                slots: vec![slot.clone()],
-                is_failover: false,
-                registered: None,
-                redirected: None,
-            });
+            targets.push(one.clone(), is_down);
         }
     }
 }
@@ -260,10 +257,14 @@ pub(crate) fn at(
 }
 
 /// A sequence of draws from one: SplitMix64, so that every node orders the same gateways alike.
-struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 impl Draws {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn new(draw: u64) -> Draws {
+        Draws(draw)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

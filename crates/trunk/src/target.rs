@@ -112,6 +112,17 @@ impl SipTarget {
         Ok(SipTarget { user, host, port, transport, secure })
     }
 
+    /// The target itself, whoever is called there.
+    pub fn peer(&self) -> SipTarget {
+        SipTarget { user: None, ..self.clone() }
+    }
+
+    /// A domain, for RFC 3263.
+    pub fn of_domain(domain: &str) -> SipTarget {
+        let host = Host::Name(domain.to_owned());
+        SipTarget { user: None, host, port: None, transport: None, secure: false }
+    }
+
     /// The transport that requests to it use.
     pub fn transport(&self) -> Transport {
         if self.secure { Transport::Tls } else { self.transport.unwrap_or(Transport::Udp) }

@@ -14,6 +14,7 @@ pub fn tests() -> Result<(), Failure> {
         ("svmap", "sipvicious"),
         ("kamailio", "kamailio"),
         ("linphonec", "linphone-cli"),
+        ("knotd", "knot"),
     ])
 }
 

@@ -1,5 +1,5 @@
-//! I-1, the rates: a trunk's windows count each call that was admitted, once. A run is shorter than an hour, so its
-//! hour's window must hold every call that it ever admitted.
+//! I-1, the rates: a trunk's windows count each call that was admitted, once. A run is shorter than a day, so its
+//! day's window must hold every call that it ever admitted.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ impl Invariant for CountedOnce {
 
     fn end(&mut self, view: &View<'_>) -> Option<String> {
         self.look(view);
-        let of = |state: &State| (state.usage(&Scope::Trunk(trunk_name())).hour, state.calls().len());
+        let of = |state: &State| (state.usage(&Scope::Trunk(trunk_name())).day, state.calls().len());
         view.nodes.iter().find_map(|node| {
             let (counted, live) = node.cluster().read(of);
             self.compare(counted, live)

@@ -256,6 +256,8 @@ impl Stage {
         });
         for (place, gateway) in gateways.enumerate() {
             gateway.priority = place as u32;
+            // A ladder is what its hands say, and nothing else.
+            gateway.settings.probe.interval = Duration::ZERO;
             if place == 0 {
                 gateway.settings.limits.concurrent = first_carrier_max;
             }

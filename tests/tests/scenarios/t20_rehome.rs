@@ -39,7 +39,7 @@ fn gateway(trio: &Trio, name: &str, last: u8, prefix: &str) -> String {
     let at = trio.peer(last);
     format!(
         "[[gateway]]\nname = \"{name}\"\ntargets = [\"sip:{at}\"]\nnetworks = [\"{}/32\"]\n\
-         prefixes = [\"{prefix}\"]\npriority = {last}\nconcurrent = 1000\n\n",
+         prefixes = [\"{prefix}\"]\npriority = {last}\nconcurrent = 1000\n[gateway.probe]\ninterval = \"0s\"\n\n",
         at.ip()
     )
 }

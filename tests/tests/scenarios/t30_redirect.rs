@@ -27,10 +27,12 @@ fn pbx(node: &Node, which: u8) -> SocketAddr {
 fn call_centre(node: &Node, follow: bool, failover: &str) -> String {
     let (first, second) = (pbx(node, 1).ip(), pbx(node, 2).ip());
     format!(
-        "[[gateway]]\nname = \"pstn\"\ntargets = [\"sip:{pstn}\"]\nnetworks = [\"{pstn_ip}/32\"]\nconcurrent = 100\n\n\
+        "[[gateway]]\nname = \"pstn\"\ntargets = [\"sip:{pstn}\"]\nnetworks = [\"{pstn_ip}/32\"]\nconcurrent = 100\n\
+         [gateway.probe]\ninterval = \"0s\"\n\n\
          [[trunk]]\nname = \"easycall\"\ncaller_ids = [\"{NUMBER}\"]\ndefault_caller_id = \"{NUMBER}\"\n\n\
          [trunk.limits]\nconcurrent = 20\nper_minute = 1000\nper_hour = 10000\n\n\
          [trunk.delivery]\ntargets = [\"sip:{server}\"]\nfailover = [{failover}]\n\n\
+         [trunk.probe]\ninterval = \"0s\"\n\n\
          [trunk.redirect]\nfollow = {follow}\ntrusted = [\"{first}\", \"{second}/32\", \"{server_ip}\"]\nmax_hops = 3\n\n\
          [[number]]\ne164 = \"{NUMBER}\"\ntrunk = \"easycall\"\n",
         pstn = caller(node),

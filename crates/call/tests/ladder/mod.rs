@@ -370,7 +370,7 @@ impl World {
                     }
                     self.call.handle(self.now, self.wall, Input::Quality { ingress: None, egress: None });
                 }
-                Output::Resolve { .. } => {}
+                Output::Locate { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use ::call::{Arrival, Call, CallId, CallRecord, Context, Input, Output, RelayCha
 use machine::Instant;
 use machine::museum::planted;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use trunk::Wanted;
 
 use crate::actor::media;
 use crate::home::Home;
@@ -166,7 +167,7 @@ impl CallActor {
                 Output::Send { flow, bytes } if self.shared.is_solo(state.id) => self.shared.say(flow, bytes),
                 Output::Send { flow, bytes } => self.shared.send(flow, bytes),
                 Output::Propose(command) => self.shared.propose(state.id, &state.home, command),
-                Output::Resolve { host, port } => self.resolve(me, host, port),
+                Output::Locate { wanted, draw } => self.locate(me, &state.home, wanted, draw),
                 Output::Relay(change) => self.relay(me, state.id, change),
                 Output::Event(event) => self.shared.note(state.id, event),
                 Output::Ended(remains) => ended = Some(remains),
@@ -184,13 +185,13 @@ impl CallActor {
         }
     }
 
-    fn resolve(&self, me: &ActorRef<Msg>, host: String, port: u16) {
+    fn locate(&self, me: &ActorRef<Msg>, home: &Home, wanted: Wanted, draw: u64) {
         let me = me.clone();
-        let found = self.shared.world.resolve.resolve(host, port);
+        let found = self.shared.clone().locate(home.context(), wanted, draw);
         self.shared.world.spawn.spawn(
-            "resolve",
+            "locate",
             Box::pin(async move {
-                let _ = me.send_message(Msg::input(Input::Resolved(found.await)));
+                let _ = me.send_message(Msg::input(Input::Located(found.await)));
             }),
         );
     }

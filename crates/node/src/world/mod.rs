@@ -49,7 +49,7 @@ impl World {
             network: Arc::new(SystemNetwork::default()),
             disk,
             relay,
-            resolve: Arc::new(SystemResolve),
+            resolve: Arc::new(SystemResolve::default()),
             frames: None,
             addresses: None,
         }

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::reject::{DestinationRule, NumberField, Reject};
 use crate::resources::Resources;
 use crate::settings::{AfterProgress, Delivery, NumberFormat};
-use crate::target::Host;
+use crate::target::{Host, SipTarget};
 
 fn from(text: &str) -> Party {
     Party::Trunk { name: name(text), account: None }
@@ -378,6 +378,63 @@ impl Bindings for Bound {
         let found = self.0.iter().find(|(name, number, _)| *name == trunk.as_str() && *number == account);
         found.map(|(_, _, registered)| registered.clone())
     }
+
+    fn is_down(&self, _: &SipTarget) -> bool {
+        false
+    }
+}
+
+/// Targets that are known to be down.
+#[derive(Debug)]
+struct Down(&'static [&'static str]);
+
+impl Bindings for Down {
+    fn of(&self, _: &Name, _: u8) -> Option<Registered> {
+        None
+    }
+
+    fn is_down(&self, target: &SipTarget) -> bool {
+        self.0.contains(&target.peer().to_string().as_str())
+    }
+}
+
+/// I-24, KW3: what is down comes after what is not, and goes back to its place for the next call when it is up.
+#[test]
+fn i24_targets_that_are_down_are_tried_when_no_other_is_left() {
+    let mut owner = trunk("pbx", "10.0.0.0/8");
+    owner.settings.delivery.targets = vec![spec("sip:desk@192.0.2.1"), spec("sip:192.0.2.2")];
+    owner.settings.delivery.failover = vec![spec("number:+4930555")];
+    let mut first = gateway("first", "sip:192.0.2.11", &[]);
+    first.targets.push(SipTarget::parse("sip:192.0.2.12").unwrap());
+    let mut second = gateway("second", "sip:192.0.2.13", &[]);
+    second.priority = 20;
+    let resources = Set::new()
+        .trunk(owner)
+        .gateway(first)
+        .gateway(second)
+        .number(number("+31207000001", "pbx"))
+        .emergency(&["112"], &["first"])
+        .build();
+    let hosts = |party: &Party, called: &str, down: &Down| -> Vec<u8> {
+        let plan = resources.plan_with(party, called, 7, down).unwrap();
+        let last = |host: &Host| match host.ip() {
+            Some(std::net::IpAddr::V4(ip)) => ip.octets()[3],
+            _ => 0,
+        };
+        plan.targets.iter().map(|target| last(&target.host)).collect()
+    };
+    let (pbx, gateway) = (from("pbx"), carrier("first"));
+    let inbound = |down: &Down| hosts(&gateway, "+31207000001", down);
+    assert_eq!(inbound(&Down(&[])), [1, 2, 11, 12, 13]);
+    assert_eq!(inbound(&Down(&["sip:192.0.2.1", "sip:192.0.2.12"])), [2, 11, 13, 1, 12]);
+    let all = Down(&["sip:192.0.2.1", "sip:192.0.2.2", "sip:192.0.2.11", "sip:192.0.2.12", "sip:192.0.2.13"]);
+    assert_eq!(inbound(&all), [1, 2, 11, 12, 13]);
+    let outbound = |down: &Down| hosts(&pbx, "+4930555", down);
+    assert_eq!(outbound(&Down(&[])), [11, 12, 13]);
+    assert_eq!(outbound(&Down(&["sip:192.0.2.11"])), [12, 13, 11]);
+    let emergency = |down: &Down| hosts(&pbx, "112", down);
+    assert_eq!(emergency(&Down(&[])), [11, 12]);
+    assert_eq!(emergency(&Down(&["sip:192.0.2.11"])), [12, 11]);
 }
 
 fn at_desk(last: u8, route: &[&str]) -> Registered {

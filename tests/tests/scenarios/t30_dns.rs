@@ -1,0 +1,114 @@
+//! Carriers that are names, as Debian's knot tells them: NAPTR, SRV, addresses, and what a node does when they change, when a
+//! host is dead, and when the name server is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tests::dns::NameServer;
+use tests::node::Node;
+use tests::sipp::{Running, Sipp, Transport};
+use tests::wait;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the address of `move` is good.
+const TTL: Duration = Duration::from_secs(3);
+
+fn peer(node: &Node, number: u8) -> SocketAddr {
+    (node.place().address(number), 5080).into()
+}
+
+const DNS: u8 = 53;
+const CALLER: u8 = 21;
+const HOSTS: [u8; 3] = [31, 32, 33];
+const NOBODY: u8 = 39;
+
+fn zone(node: &Node, moving: u8) -> String {
+    let [a, b, c] = HOSTS.map(|host| peer(node, host).ip());
+    let (nobody, moving) = (peer(node, NOBODY).ip(), peer(node, moving).ip());
+    let ttl = TTL.as_secs();
+    format!(
+        "@ 60 NAPTR 20 10 \"s\" \"SIP+D2T\" \"\" _sip._tcp\n@ 60 NAPTR 10 10 \"s\" \"SIP+D2U\" \"\" _sip._udp\n\
+         _sip._tcp 60 SRV 1 0 5080 nobody\n\
+         _sip._udp 60 SRV 10 75 5080 a\n_sip._udp 60 SRV 10 25 5080 b\n_sip._udp 60 SRV 20 0 5080 c\n\
+         _sip._udp.dead 60 SRV 1 0 5080 nobody\n_sip._udp.dead 60 SRV 2 0 5080 c\n\
+         a 60 A {a}\nb 60 A {b}\nc 60 A {c}\nnobody 60 A {nobody}\nmove {ttl} A {moving}\n"
+    )
+}
+
+fn resources(node: &Node) -> String {
+    let gateway = |name: &str, target: &str, prefix: &str| {
+        format!(
+            "[[gateway]]\nname = \"{name}\"\ntargets = [\"{target}\"]\nprefixes = [\"{prefix}\"]\n\
+             [gateway.probe]\ninterval = \"0s\"\n[gateway.timers]\nno_response = \"500ms\"\n\
+             [gateway.media]\nmode = \"direct\"\n\n"
+        )
+    };
+    format!(
+        "{}{}{}[[trunk]]\nname = \"office\"\ncaller_ids = [\"+31201234567\"]\ndefault_caller_id = \"+31201234567\"\n\
+         [trunk.access]\nnetworks = [\"{}/32\"]\nauth = [\"address\"]\n[trunk.media]\nmode = \"direct\"\n\
+         [trunk.limits]\nper_minute = 1000\n",
+        gateway("share", "sip:carrier.test", "+491"),
+        gateway("dead", "sip:dead.carrier.test", "+492"),
+        gateway("move", "sip:move.carrier.test:5080", "+493"),
+        peer(node, CALLER).ip()
+    )
+}
+
+/// So many calls to a number; each must be answered.
+fn call(node: &Node, calls: u32, number: &str) {
+    let mut caller = Sipp::caller(node.dir(), "uac", peer(node, CALLER), node.sip(), Transport::Udp)
+        .load(60, calls, Duration::from_millis(50), number)
+        .start();
+    let counts = caller.finish(PATIENCE);
+    assert_eq!((counts.successful, counts.failed), (u64::from(calls), 0), "{}", caller.errors());
+}
+
+/// FR30: order, priority, weight, a dead host, a host that moves, a name server that dies.
+#[test]
+fn fr30_a_call_goes_where_dns_says_and_past_hosts_that_are_dead() {
+    let mut node = Node::new();
+    let dns: SocketAddr = (node.place().address(DNS), 5353).into();
+    let file = node.default_node_file();
+    node.write_node_file(
+        &file.replace("domain = \"banyan.test\"", &format!("domain = \"banyan.test\"\ndns = [\"{dns}\"]")),
+    );
+    let mut server = NameServer::start(dns, "carrier.test", &zone(&node, HOSTS[0]));
+    node.start();
+    node.apply(&resources(&node));
+    let mut hosts: Vec<Running> =
+        HOSTS.map(|host| Sipp::callee(node.dir(), "uas", peer(&node, host), Transport::Udp).start()).into();
+
+    call(&node, 60, "+4910001");
+    call(&node, 3, "+4920001");
+    let tried = |number: &str| -> Vec<Vec<u64>> {
+        let status = |it: &serde_json::Value| it["status"].as_u64().unwrap_or_default();
+        let records = node.settle(0).into_iter().filter(|it| it.text("to").contains(number));
+        records
+            .map(|it| it.0["attempts"].as_array().expect("attempts").iter().map(status).collect())
+            .collect()
+    };
+    assert_eq!(tried("4920001"), vec![vec![408, 200]; 3], "the dead host, then the next");
+
+    // It is asked for again when its time is over, and not before; without a server the last word counts.
+    call(&node, 1, "+4930001");
+    let asked = wait::now();
+    server.say(&zone(&node, HOSTS[2]));
+    call(&node, 1, "+4930001");
+    assert!(asked.elapsed() < TTL, "the machine was too slow for this test");
+    wait::pass(TTL.saturating_sub(asked.elapsed()) + Duration::from_millis(300));
+    call(&node, 1, "+4930001");
+    server.stop();
+    wait::pass(TTL);
+    call(&node, 1, "+4930001");
+
+    let [a, b, c] = [0, 1, 2].map(|host: usize| hosts[host].stop().created);
+    println!("weights 75 and 25: {} and {b} of 60", a.saturating_sub(2));
+    assert_eq!(
+        (a + b, c),
+        (60 + 2, 3 + 2),
+        "no call by TCP or to the second priority; two at each place of `move`"
+    );
+    // Of 60 by chance: 45 and 15, with a standard deviation of 3.4.
+    assert!((5..=28).contains(&b), "{a} and {b}");
+    assert!(!node.log().contains("panicked"), "{}", node.log_tail());
+}
