@@ -30,7 +30,10 @@ pub use snapshot::SnapshotError;
 
 /// The newest meaning of commands that this program knows: what [`State::apply_version`] may become. A change
 /// of what a command does branches on the state's version and raises this one.
-pub const APPLY_VERSION: u32 = 2;
+pub const APPLY_VERSION: u32 = 3;
+
+/// The first version with `Change::Mark`.
+const SECURES_SINCE: u32 = 3;
 
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]
@@ -186,6 +189,11 @@ impl State {
             call::Outcome::Duplicate(call) => Some(call),
             _ => None,
         }
+    }
+
+    /// Whether this version of commands can record how far secured packets have come.
+    pub fn secures(&self) -> bool {
+        self.apply_version >= SECURES_SINCE
     }
 
     /// How many INVITEs are remembered.

@@ -45,8 +45,8 @@ fn large(command: CallCommand) -> (usize, u32) {
 #[test]
 fn commands_of_the_cluster() {
     let boot = Boot { nonce: 9, name: "a".to_owned(), homes: vec![name("h")], ..Boot::default() };
-    // No floating homes, no region, supports version 2.
-    small(Command::Boot(boot.clone()), &[0, 9, 1, b'a', 1, 1, b'h', 0, 0, 2]);
+    // No floating homes, no region, supports version 3.
+    small(Command::Boot(boot.clone()), &[0, 9, 1, b'a', 1, 1, b'h', 0, 0, 3]);
     let home = FloatingHome {
         name: name("f"),
         address: "192.0.2.10".parse().unwrap(),
@@ -195,6 +195,10 @@ fn commands_of_calls() {
     let ports = call::Ports { ingress: [10].into_iter().collect(), egress: [20].into_iter().collect() };
     let rehome = call::Rehome { local: "192.0.2.1:60".parse().unwrap(), ports: Some(ports) };
     small_call(Change::Rehome(Box::new(rehome)), &[8, 0, 192, 0, 2, 1, 60, 1, 1, 10, 1, 20]);
+    let mark = |count| Change::Mark(call::Mark { side: Side::Egress, stream: 1, count, value: 3 });
+    small_call(mark(call::Count::Sent(9)), &[9, 1, 1, 0, 9, 3]);
+    small_call(mark(call::Count::Heard(9)), &[9, 1, 1, 1, 9, 3]);
+    small_call(mark(call::Count::Control), &[9, 1, 1, 2, 3]);
     let refuse = {
         let admit = admit(1, "t", &["g"]);
         Refuse {

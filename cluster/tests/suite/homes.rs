@@ -499,12 +499,12 @@ fn the_version_rises_when_every_member_supports_it_and_no_older_program_boots_th
 }
 
 #[test]
-#[should_panic(expected = "the cluster is at version 3: this node's program is too old")]
+#[should_panic(expected = "the cluster is at version 4: this node's program is too old")]
 fn a_program_that_does_not_know_the_version_stops_rather_than_guess() {
     let mut crew = Crew::new(1);
-    let boot = Boot { nonce: 50, supports: 3, homes: vec![name("n1")], ..Boot::default() };
+    let boot = Boot { nonce: 50, supports: 4, homes: vec![name("n1")], ..Boot::default() };
     crew.boot_as(1, boot);
-    crew.say(1, Command::RaiseVersion(3));
+    crew.say(1, Command::RaiseVersion(4));
 }
 
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use crate::io::Output;
 use crate::media::RelaySdp;
 use crate::message::{INVITE_CSEQ, Outgoing, is_sips};
 use crate::record::{Flow, Side};
+use crate::security::Said;
 use crate::setup::{AttemptLeg, Verdict};
 
 impl Call {
@@ -90,6 +91,10 @@ impl Call {
         };
         let Some(local) = self.context.address(target.transport, remote) else { return };
         let flow = Flow { transport: target.transport, local, remote, connection: way_to(target) };
+        if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
+            // What is offered depends on the way.
+            attempt.flow = Some(flow);
+        }
         let offer = match self.egress_offer() {
             Ok(offer) => offer,
             Err(answer) => return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System),
@@ -113,7 +118,6 @@ impl Call {
             self.timers.clear(CallTimer::NoResponse);
         }
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
-            attempt.flow = Some(flow);
             attempt.invite = Some(invite);
             attempt.offer = offer;
             attempt.client = Some(client);
@@ -131,7 +135,7 @@ impl Call {
         let invite = setup.invite.clone();
         let view = invite.view();
         let body = Bytes::copy_from_slice(view.body());
-        if is_sdp(&view) { self.describe(Side::Egress, &body, true) } else { Ok(body) }
+        if is_sdp(&view) { self.describe(Side::Egress, &body, Said::Offer) } else { Ok(body) }
     }
 
     fn set_attempt_timers(&mut self, now: Instant) {

@@ -36,6 +36,7 @@ mod reinvite;
 pub mod reject;
 mod restore;
 pub mod route;
+mod security;
 mod setup;
 mod stranded;
 

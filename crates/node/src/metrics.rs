@@ -100,6 +100,8 @@ pub struct Metrics {
     pub media: AtomicU64,
     /// Ports that could not be bound.
     pub media_failed: AtomicU64,
+    /// SRTP and SRTCP packets that were dropped because their tag was wrong.
+    pub srtp_forged: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -158,7 +160,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 24] = [
+        let counters: [(&str, &str, &AtomicU64); 25] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -186,6 +188,7 @@ impl Metrics {
                 &self.carrier_failures,
             ),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
+            ("srtp_forged_total", "SRTP packets dropped for a wrong tag", &self.srtp_forged),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
         ];
         for (name, help, value) in counters {
@@ -212,6 +215,11 @@ impl Metrics {
 /// Adds one.
 pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds some.
+pub(crate) fn add_many(counter: &AtomicU64, many: u64) {
+    counter.fetch_add(many, Ordering::Relaxed);
 }
 
 /// Takes one away.

@@ -17,6 +17,7 @@ mod t30_audio;
 mod t30_digest;
 mod t30_explain;
 mod t30_redirect;
+mod t30_srtp;
 mod t30_tls;
 mod t40_scanners;
 mod t50_crash;
