@@ -124,6 +124,7 @@ fn name(command: &Command, phase: &str) -> String {
         Change::Advance(..) => "advance",
         Change::End(_) => "end",
         Change::Rehome(_) => "rehome",
+        Change::Mark(_) => "mark",
     };
     format!("{phase}+{change}")
 }

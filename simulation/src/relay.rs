@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId, RelaySide, SideConfig};
+use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId, RelaySide, SideConfig, SrtpMark};
 use machine::Instant;
-use media::{Component, RelaySession, Verdict};
+use media::{Component, GROWTH_MAX, RelaySession, Verdict};
 
 use crate::life::Life;
 use crate::network::Wire;
@@ -62,13 +62,16 @@ impl MemoryRelay {
                     return;
                 }
                 let Some((session, entry)) = sessions.by_id.get_mut(&id) else { return };
-                let verdict = session.received(clock.now(), side, component, from, bytes);
+                let mut buffer = bytes.to_vec();
+                buffer.resize(bytes.len() + GROWTH_MAX, 0);
+                let verdict = session.received(clock.now(), side, component, from, &mut buffer, bytes.len());
                 let out = ports(entry).into_iter().find(|(s, c, _)| *s == side.other() && *c == component);
                 let noticed: Vec<RelayEvent> = std::iter::from_fn(|| session.poll_event()).collect();
                 sessions.events.extend(noticed);
                 drop(sessions);
-                if let (Verdict::Forward(to), Some((_, _, local))) = (verdict, out) {
-                    wire.send(&life, local, to, Bytes::copy_from_slice(bytes));
+                if let (Verdict::Forward { to, length }, Some((_, _, local))) = (verdict, out) {
+                    buffer.truncate(length);
+                    wire.send(&life, local, to, Bytes::from(buffer));
                 }
             };
             self.wire.attach(&self.life, at, Arc::new(handler))?;
@@ -90,7 +93,7 @@ impl Relay for MemoryRelay {
             self.detach(&old);
         }
         self.attach(id, &entry)?;
-        let session = RelaySession::new(self.clock.now(), id, entry);
+        let session = RelaySession::new(self.clock.now(), id, entry.clone());
         lock(&self.sessions).by_id.insert(id, (session, entry));
         Ok(())
     }
@@ -98,8 +101,8 @@ impl Relay for MemoryRelay {
     fn update(&self, id: RelayId, entry: RelayEntry) -> io::Result<()> {
         let moved = match lock(&self.sessions).by_id.get_mut(&id) {
             Some((session, old)) if ports(old) == ports(&entry) => {
-                session.update(self.clock.now(), entry);
-                *old = entry;
+                session.update(self.clock.now(), entry.clone());
+                *old = entry.clone();
                 false
             }
             _ => true,
@@ -115,6 +118,12 @@ impl Relay for MemoryRelay {
 
     fn figures(&self, id: RelayId) -> Option<RelayFigures> {
         lock(&self.sessions).by_id.get(&id).map(|(session, _)| session.figures())
+    }
+
+    fn recorded(&self, id: RelayId, side: RelaySide, mark: SrtpMark) {
+        if let Some((session, _)) = lock(&self.sessions).by_id.get_mut(&id) {
+            session.recorded(side, mark);
+        }
     }
 
     fn poll_events(&self, events: &mut Vec<RelayEvent>) {

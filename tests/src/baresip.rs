@@ -66,6 +66,17 @@ impl Telephone {
         fs::write(self.dir.join("accounts"), account).expect("the telephone's account");
     }
 
+    /// Lets it secure its media: `srtp` where the other side can, `srtp-mand` always.
+    ///
+    /// # Panics
+    /// When its configuration can't be written.
+    pub fn secures(&mut self, how: &str) {
+        self.configure("module srtp.so");
+        let path = self.dir.join("accounts");
+        let known = fs::read_to_string(&path).expect("the telephone's account");
+        fs::write(path, format!("{};mediaenc={how}\n", known.trim_end())).expect("the telephone's account");
+    }
+
     /// Lets it believe the authority in this file.
     ///
     /// # Panics

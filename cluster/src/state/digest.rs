@@ -1,7 +1,7 @@
 //! A digest of the state that is kept up to date as it changes: the sum of one digest per key, so that the
 //! order of changes does not matter and each costs the same however large the state is.
 
-use call::{CallRecord, HomeId, NodeId, Phase};
+use call::{CallRecord, Count, HomeId, NodeId, Phase, Side};
 
 use super::{Home, Node};
 
@@ -50,6 +50,17 @@ pub(super) fn of_call(record: &CallRecord) -> u64 {
     let moments = &record.moments;
     let moments = [moments.attempt, moments.answered, moments.ingress, moments.egress];
     moments.into_iter().for_each(|at| mixer.number(at.0));
+    // Nothing where there is none, as before version 3.
+    for mark in &record.marks {
+        let (kind, source) = match mark.count {
+            Count::Sent(source) => (0, source),
+            Count::Heard(source) => (1, source),
+            Count::Control => (2, 0),
+        };
+        let place = u64::from(mark.stream) << 8 | u64::from(mark.side == Side::Egress) << 4 | kind;
+        mixer.number(u64::from(source) << 32 | place);
+        mixer.number(u64::from(mark.value));
+    }
     match &record.phase {
         Phase::Ringing { early, cancelled } => {
             mixer.number(early.len() as u64 * 2 + u64::from(*cancelled));

@@ -35,6 +35,9 @@ pub use snapshot::SnapshotError;
 /// of what a command does branches on the state's version and raises this one.
 pub const APPLY_VERSION: u32 = 3;
 
+/// The first version with `Change::Mark`.
+const SECURES_SINCE: u32 = 3;
+
 /// Everything that a quorum holds.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -190,6 +193,11 @@ impl State {
             call::Outcome::Duplicate(call) => Some(call),
             _ => None,
         }
+    }
+
+    /// Whether this version of commands can record how far secured packets have come.
+    pub fn secures(&self) -> bool {
+        self.apply_version >= SECURES_SINCE
     }
 
     /// How many INVITEs are remembered.

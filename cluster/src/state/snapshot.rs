@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use call::{CallRecord, Cdr, HomeId, Incarnation, NodeId};
+use call::{CallId, CallRecord, Cdr, HomeId, Incarnation, Mark, NodeId};
 use machine::ClusterTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -50,6 +50,8 @@ enum Section {
     Enrolments(Box<enrolments::Enrolments>),
     /// The same, before version 3.
     Health(Box<health::Healths>),
+    /// Of a call that stands before it. Not written where there are none, as before version 3.
+    Marks(CallId, Vec<Mark>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,7 +99,7 @@ impl State {
         let sections = std::iter::once(Section::Head(Box::new(head)))
             .chain(enrolments.map(Box::new).map(Section::Enrolments))
             .chain(health.map(Box::new).map(Section::Health))
-            .chain(self.calls.into_values().map(Section::Call))
+            .chain(self.calls.into_values().flat_map(sections_of))
             .chain(cdrs)
             .chain(finished)
             .chain(std::iter::once(Section::End));
@@ -142,6 +144,10 @@ impl State {
                     Section::Call(record) => state.take_call(record).ok_or(damaged)?,
                     Section::Cdr(number, cdr) => state.cdrs.restore(number, cdr),
                     Section::Invite(until, dialog, it) => state.invites.restore(until, dialog, it),
+                    Section::Marks(call, marks) => {
+                        let record = state.calls.get_mut(&call).ok_or(damaged)?;
+                        Arc::make_mut(record).marks = marks;
+                    }
                     Section::Enrolments(enrolments) => state.enrolments = *enrolments,
                     Section::Health(health) => state.health = *health,
                     Section::End => {
@@ -217,6 +223,12 @@ impl State {
             && self.calls.values().all(|record| self.homes.contains_key(&record.home))
             && self.homes.values().all(|home| home.holder.as_ref().is_none_or(alive))
     }
+}
+
+/// A call, then its marks.
+fn sections_of(record: Arc<CallRecord>) -> impl Iterator<Item = Section> {
+    let marks = (!record.marks.is_empty()).then(|| Section::Marks(record.id, record.marks.clone()));
+    std::iter::once(Section::Call(record)).chain(marks)
 }
 
 /// Sections, gathered into framed chunks.

@@ -217,6 +217,10 @@ fn commands_of_calls() {
     let ports = call::Ports { ingress: [10].into_iter().collect(), egress: [20].into_iter().collect() };
     let rehome = call::Rehome { local: "192.0.2.1:60".parse().unwrap(), ports: Some(ports) };
     small_call(Change::Rehome(Box::new(rehome)), &[8, 0, 192, 0, 2, 1, 60, 1, 1, 10, 1, 20]);
+    let mark = |count| Change::Mark(call::Mark { side: Side::Egress, stream: 1, count, value: 3 });
+    small_call(mark(call::Count::Sent(9)), &[9, 1, 1, 0, 9, 3]);
+    small_call(mark(call::Count::Heard(9)), &[9, 1, 1, 1, 9, 3]);
+    small_call(mark(call::Count::Control), &[9, 1, 1, 2, 3]);
     let refuse = {
         let admit = admit(1, "t", &["g"]);
         Refuse {

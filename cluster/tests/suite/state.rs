@@ -306,11 +306,19 @@ fn a_snapshot_is_the_state() {
         }
         bench.time += 700;
     }
+    let empty: Vec<u8> = bench.state.clone().into_snapshot(Vec::new()).flatten().collect();
+    let mark = call::Mark { side: call::Side::Egress, stream: 0, count: call::Count::Sent(9), value: 2 };
+    bench.call(2, CallCommand::Change(call::Change::Mark(mark)));
     let bytes: Vec<u8> = bench.state.clone().into_snapshot(b"label".to_vec()).flatten().collect();
     let (label, state) = State::from_snapshot(&bytes).unwrap();
     assert_eq!(label, b"label");
     assert_eq!((state.digest(), state.full_digest()), (bench.state.digest(), bench.state.full_digest()));
     assert!(state.is_consistent() && bench.state.is_consistent());
+    assert_eq!(state.call(bench.id(2)).unwrap().marks, [mark]);
+    // One without marks, as before version 3, is read too, and is another state.
+    let (_, before) = State::from_snapshot(&empty).unwrap();
+    assert!(before.is_consistent() && before.call(bench.id(2)).unwrap().marks.is_empty());
+    assert_ne!(before.digest(), state.digest());
     // And it goes on the same way.
     let mut copy = Bench { state, deltas: Vec::new(), ..bench };
     assert_eq!(copy.admit(admit(41, "t", &["h"])), Call::Target(0));

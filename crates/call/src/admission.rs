@@ -18,6 +18,7 @@ use crate::leg::session_policy;
 use crate::record::{Admit, InviteKey, Ports};
 use crate::reject::{self, Answer};
 use crate::route;
+use crate::security::check_invite;
 
 /// What became of an arrival.
 pub(crate) enum Screened {
@@ -118,7 +119,7 @@ fn examine(
     facts.asserted = Some(caller.asserted.clone()).filter(|asserted| !asserted.is_empty());
     facts.presented = Some(caller.number.clone()).filter(|number| !number.is_empty());
     check_session(message, settings)?;
-    let streams = streams(message, &arrival.party, &plan, resources)?;
+    let streams = streams(message, arrival, &plan, resources)?;
     Ok(Asked { plan, caller, streams })
 }
 
@@ -175,12 +176,17 @@ fn called_number<'a>(message: &Message<'a>, party: &Party, strip: usize, resourc
 /// How many streams the relay must carry; 0 where media goes directly, or is offered later and unknown.
 fn streams(
     message: &Message<'_>,
-    party: &Party,
+    arrival: &Arrival,
     plan: &Plan,
     resources: &Resources,
 ) -> Result<usize, Answer> {
-    let anchored = is_anchored(party, plan, resources);
+    let anchored = is_anchored(&arrival.party, plan, resources);
+    let can = arrival.secures && arrival.flow.transport == trunk::Transport::Tls;
+    let party = settings(resources, &arrival.party).filter(|_| !plan.emergency);
     if message.body().is_empty() {
+        if anchored {
+            check_invite(party, can, None)?;
+        }
         // A delayed offer: one stream is what the callee will most likely offer (RFC 3264).
         return Ok(usize::from(anchored));
     }
@@ -199,6 +205,9 @@ fn streams(
     }
     let session = sdp::Session::parse(message.body()).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
     session.check_relayable().map_err(|e| reject::media(format!("media.mode: {e}")))?;
+    if !plan.emergency {
+        check_invite(party, can, Some(&session))?;
+    }
     Ok(session.media().len())
 }
 

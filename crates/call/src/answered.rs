@@ -19,6 +19,7 @@ use crate::message::INVITE_CSEQ;
 use crate::record::{CallCommand, Change, Confirm, Flow, Side};
 use crate::reject::{self, Answer};
 use crate::route;
+use crate::security::Said;
 use crate::setup::{AttemptLeg, Verdict};
 
 impl Call {
@@ -55,10 +56,16 @@ impl Call {
         let delayed = self.setup.as_ref().is_some_and(|setup| setup.invite.view().body().is_empty());
         let theirs = Bytes::copy_from_slice(view.body());
         let ours = match is_sdp(&view) {
-            true => self.describe(Side::Ingress, &theirs, delayed),
+            true if delayed => self.describe(Side::Ingress, &theirs, Said::Offer),
+            true => {
+                let offer = self.setup.as_ref().map(|setup| setup.invite.clone());
+                let offer = offer.as_ref().map(|invite| invite.view().body()).unwrap_or_default();
+                self.describe(Side::Ingress, &theirs, Said::Answer(offer))
+            }
             false => Ok(theirs.clone()),
         };
-        let ours = ours.ok().filter(|_| self.fits_offer(&view));
+        let ours =
+            ours.ok().filter(|_| self.fits_offer(&view) && (delayed || self.is_secure_enough(&theirs)));
         let Some(ours) = ours else {
             let answer = broken("the callee's session description is unusable");
             return self.undo_answer(now, wall, message, answer, HangupBy::System);
@@ -236,7 +243,8 @@ impl Call {
 
     /// ACK to the callee's 2xx; with the caller's answer, where the callee made the offer.
     pub(crate) fn acknowledge_callee(&mut self, answer: &Bytes) {
-        let body = self.describe(Side::Egress, answer, false).unwrap_or_default();
+        let offer = self.legs.as_ref().map(|legs| legs.egress.remote_sdp.clone()).unwrap_or_default();
+        let body = self.describe(Side::Egress, answer, Said::Answer(&offer)).unwrap_or_default();
         let Some(legs) = self.legs.as_mut() else { return };
         legs.egress.dialog.sent_request(Method::Ack, INVITE_CSEQ, !body.is_empty());
         if !body.is_empty() {

@@ -18,6 +18,7 @@ use crate::io::Output;
 use crate::media::RelaySdp;
 use crate::message::{INVITE_CSEQ, Outgoing, is_sips};
 use crate::record::{Flow, Side};
+use crate::security::Said;
 use crate::setup::{AttemptLeg, Verdict};
 
 impl Call {
@@ -106,6 +107,10 @@ impl Call {
         hops.remove(0);
         let Some(local) = self.context.address(transport, remote) else { return };
         let flow = Flow { transport, local, remote, connection: way_to(target) };
+        if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
+            // What is offered depends on the way.
+            attempt.flow = Some(flow);
+        }
         let offer = match self.egress_offer() {
             Ok(offer) => offer,
             Err(answer) => return self.conclude(now, wall, Verdict::Ours(answer), HangupBy::System),
@@ -131,7 +136,6 @@ impl Call {
             self.timers.set(CallTimer::NoResponse, now + no_response);
         }
         if let Some(attempt) = self.setup.as_mut().and_then(|setup| setup.attempt.as_mut()) {
-            attempt.flow = Some(flow);
             attempt.invite = Some(invite);
             attempt.offer = offer;
             attempt.client = Some(client);
@@ -149,7 +153,7 @@ impl Call {
         let invite = setup.invite.clone();
         let view = invite.view();
         let body = Bytes::copy_from_slice(view.body());
-        if is_sdp(&view) { self.describe(Side::Egress, &body, true) } else { Ok(body) }
+        if is_sdp(&view) { self.describe(Side::Egress, &body, Said::Offer) } else { Ok(body) }
     }
 
     fn set_ring_timer(&mut self, now: Instant) {

@@ -19,6 +19,7 @@ use crate::io::Output;
 use crate::message::{is_ours, passes, push_abilities_lines};
 use crate::record::{Flow, Side};
 use crate::route;
+use crate::security::Said;
 
 /// A request of ours inside a dialog.
 pub(crate) struct Request<'a> {
@@ -49,7 +50,8 @@ impl Call {
         }
         let mut body = Bytes::copy_from_slice(view.body());
         if is_sdp(&view) {
-            body = match self.describe(far, &body, true) {
+            let allowed = self.check_offer(far.other(), &view);
+            body = match allowed.and_then(|()| self.describe(far, &body, Said::Offer)) {
                 Ok(sdp) => sdp,
                 Err(answer) => return self.answer_exchange(now, index, answer.status),
             };

@@ -22,7 +22,7 @@ use crate::id::CallId;
 use crate::io::{Arrival, Event, Input, Output, Remains, TakePorts};
 use crate::leg::Legs;
 use crate::media::MediaState;
-use crate::record::{CallCommand, Change, Flow, Outcome, Refuse, Side};
+use crate::record::{CallCommand, Change, Flow, Mark, Outcome, Refuse, Side};
 use crate::rehome::Rehoming;
 use crate::reject;
 use crate::restore::OkAgain;
@@ -71,6 +71,8 @@ pub struct Call {
     pub(crate) attempts: u16,
     /// How far the call's own numbers are drawn.
     pub(crate) drawn: u64,
+    /// Whether media may be secured.
+    pub(crate) secures: bool,
     gone: bool,
 }
 
@@ -152,6 +154,8 @@ pub(crate) enum Waiting {
     Advance(Side, u32),
     /// What the peers are told from another home; the caller's 200 is repeated.
     Described(Box<OkAgain>),
+    /// How far secured packets may come.
+    Mark(Mark),
     End,
 }
 
@@ -185,8 +189,9 @@ impl Call {
         ports: &mut dyn TakePorts,
     ) -> Call {
         let screened = admission::screen(&context, wall, &arrival, ports);
-        let Arrival { invite, flow, party, seed, proof, .. } = arrival;
+        let Arrival { invite, flow, party, seed, proof, secures, .. } = arrival;
         let mut call = Call::empty(context, id, seed, party);
+        call.secures = secures;
         let server = InviteServer::new(call.context.times, flow.transport != trunk::Transport::Udp);
         let mut setup = Box::new(Setup::new(invite, flow, server));
         let used = proof.as_ref().map(|proof| proof.used);
@@ -247,6 +252,7 @@ impl Call {
             exchanged: 0,
             attempts: 0,
             drawn: 0,
+            secures: true,
             gone: false,
         }
     }
@@ -272,6 +278,8 @@ impl Call {
                 self.events.push("one-way-audio".to_owned());
                 self.outputs.push_back(Output::Event(Event::OneWayAudio(side)));
             }
+            Input::Mark(mark) => self.record_mark(mark),
+            Input::Forged => self.forged(),
             Input::Quality { ingress, egress } => self.measured(ingress, egress),
         }
         self.settle();
@@ -380,6 +388,7 @@ impl Call {
             Waiting::DelayedAck(sdp) => self.answer_recorded(&sdp),
             Waiting::Exchange(number) => self.exchange_recorded(now, wall, number),
             Waiting::Advance(side, reserved_to) => self.advanced(now, wall, side, reserved_to),
+            Waiting::Mark(mark) => self.mark_recorded(mark),
             Waiting::Described(again) => self.repeat_ok(now, wall, *again),
             Waiting::End => self.ended(now),
         }

@@ -15,6 +15,7 @@ use crate::io::{Event, Output};
 use crate::leg::session_policy;
 use crate::message::INVITE_CSEQ;
 use crate::record::{CallCommand, Change, Flow, Progress, Side};
+use crate::security::Said;
 
 /// Which dialog a response of the attempt belongs to.
 pub(crate) struct Early {
@@ -156,7 +157,13 @@ impl Call {
     fn early_body(&mut self, view: &Message<'_>) -> Result<Bytes, crate::reject::Answer> {
         let body = Bytes::copy_from_slice(view.body());
         // A description that can't be read is not passed on; the 2xx may carry a better one.
-        if is_sdp(view) { self.describe(Side::Ingress, &body, false) } else { Ok(body) }
+        if !is_sdp(view) {
+            return Ok(body);
+        }
+        let Some(invite) = self.setup.as_ref().map(|setup| setup.invite.clone()) else { return Ok(body) };
+        let offer = invite.view();
+        let said = if offer.body().is_empty() { Said::Offer } else { Said::Answer(offer.body()) };
+        self.describe(Side::Ingress, &body, said)
     }
 
     /// Gives a response of the attempt to its egress dialog, and makes the ingress dialog that mirrors it.

@@ -8,7 +8,7 @@ use sip::OwnedMessage;
 use trunk::{Hop, Party, Wanted};
 
 use crate::cdr::LegQuality;
-use crate::record::{CallCommand, Flow, Outcome, Ports, Side};
+use crate::record::{CallCommand, Flow, Mark, Outcome, Ports, Side};
 
 /// An INVITE from an identified party, on which a call begins.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Arrival {
     pub seed: u64,
     /// How it proved by digest who it is.
     pub proof: Option<Proof>,
+    /// Whether media may be secured: every node knows how.
+    pub secures: bool,
 }
 
 /// A digest that was right.
@@ -71,6 +73,10 @@ pub enum Input {
     Latched(Side, SocketAddr),
     /// One direction has been silent: nothing came from this side.
     Silent(Side),
+    /// The relay asks that this be recorded.
+    Mark(Mark),
+    /// Packets that claimed to be a peer's had a wrong tag.
+    Forged,
     /// What the relay measured, asked for by `RelayChange::Remove`.
     Quality {
         /// Packets that the caller sent.
@@ -123,6 +129,8 @@ pub struct Remains {
 pub enum RelayChange {
     /// Install or replace the entry of one stream, by the index of its `m=` line.
     Set(u8, Box<RelayEntry>),
+    /// A mark that the relay asked for is recorded.
+    Recorded(Mark),
     /// Remove all entries, free the ports, and report the quality as `Input::Quality`, at once.
     Remove,
 }

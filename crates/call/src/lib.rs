@@ -37,6 +37,7 @@ mod reinvite;
 pub mod reject;
 mod restore;
 pub mod route;
+mod security;
 mod setup;
 mod stranded;
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use trunk::{Party, Plan, Redirected, Slot, Target};
 
 use crate::id::{CallId, Epoch, HomeId};
-use crate::record::{Admit, Attempt, AttemptEnd, Challenged, Change, Confirm, LegState, Progress, Side};
+use crate::record::{
+    Admit, Attempt, AttemptEnd, Challenged, Change, Confirm, LegState, Mark, Progress, Side,
+};
 
 /// How far a call has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +101,9 @@ pub struct CallRecord {
     pub phase: Phase,
     /// When it came there.
     pub moments: Moments,
+    /// How far its secured packets may have come. Not encoded here: since version 3 a snapshot has it by itself.
+    #[serde(skip)]
+    pub marks: Vec<Mark>,
 }
 
 impl CallRecord {
@@ -123,6 +128,7 @@ impl CallRecord {
             ringing_at: None,
             phase: Phase::Ringing { early: Vec::new(), cancelled: false },
             moments: Moments { attempt: at, ..Moments::default() },
+            marks: Vec::new(),
             admit,
         };
         record.start_attempt(target, record.admit.started_at);
@@ -189,9 +195,16 @@ impl CallRecord {
                 admit.ingress.local = rehome.local;
                 admit.ports.clone_from(&rehome.ports);
             }
+            Change::Mark(mark) => mark.note(&mut self.marks),
             // The record goes away with the End; the CDR is made from it beforehand.
             Change::End(_) => {}
         }
+    }
+
+    /// Whether the current attempt goes in clear to a target that refused RTP/SAVP.
+    pub(crate) fn asks_in_clear(&self) -> bool {
+        let [.., before, current] = &self.attempts[..] else { return false };
+        before.target == current.target && before.ended.is_some_and(|end| end.status == 488)
     }
 
     /// The target that the current attempt goes to; absent once answered.

@@ -12,8 +12,9 @@ use crate::admission::settings;
 use crate::call::{Call, Stage};
 use crate::cdr::LegQuality;
 use crate::io::{Output, RelayChange};
-use crate::record::{Flow, Ports, Side};
+use crate::record::{Flow, Mark, Ports, Side};
 use crate::reject::{self, Answer};
+use crate::security::{Said, is_secured_as};
 
 /// What a call knows of its media.
 #[derive(Debug, Default)]
@@ -31,6 +32,10 @@ pub(crate) struct MediaState {
     /// The callee's last description while it rings, and what the caller got of it: the 2xx repeats it exactly
     /// (RFC 3261 §13.2.1).
     pub early: Option<Box<(Bytes, Bytes)>>,
+    /// How far secured packets may have come.
+    pub marks: Vec<Mark>,
+    /// Whether the call had a life before this one.
+    pub resumed: bool,
 }
 
 impl MediaState {
@@ -51,16 +56,20 @@ impl MediaState {
 
 impl Call {
     /// A description from the far side as `to` gets it: on our ports, with its codecs. An offer is cut to what both
-    /// parties allow; an answer passes.
-    pub(crate) fn describe(&mut self, to: Side, body: &Bytes, is_offer: bool) -> Result<Bytes, Answer> {
-        let limited = is_offer && !self.codecs(to).is_empty();
+    /// parties allow; an answer passes. Each is secured as that leg's media is.
+    pub(crate) fn describe(&mut self, to: Side, body: &Bytes, said: Said<'_>) -> Result<Bytes, Answer> {
+        let limited = matches!(said, Said::Offer) && !self.codecs(to).is_empty();
         if body.is_empty() || (self.media.ports.is_none() && !limited) {
             return Ok(body.clone()); // Direct media: there is nothing to change.
         }
-        if let Some(same) = self.described_before(to, body) {
+        let session = Session::parse(body).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
+        let security = match self.media.ports {
+            Some(_) => self.securities(to, &session, said)?,
+            None => SmallVec::new(), // Direct media: keys go from end to end.
+        };
+        if let Some(same) = self.described_before(to, body).filter(|same| is_secured_as(same, &security)) {
             return Ok(same);
         }
-        let session = Session::parse(body).map_err(|e| reject::malformed(format!("SDP: {e}")))?;
         let choice = if limited { self.choose(to, &session) } else { Choice::All };
         if self.media.ports.is_none() && matches!(choice, Choice::All) {
             return Ok(body.clone());
@@ -76,9 +85,14 @@ impl Call {
             Some(ports) => {
                 let ports: &[u16] = if to == Side::Ingress { &ports.ingress } else { &ports.egress };
                 let origin = self.origin(to, version);
-                Rewrite { origin: Some(origin), anchor: Some(Anchor { address, ports }), codecs }
+                Rewrite {
+                    origin: Some(origin),
+                    anchor: Some(Anchor { address, ports }),
+                    codecs,
+                    security: &security,
+                }
             }
-            None => Rewrite { origin: None, anchor: None, codecs },
+            None => Rewrite { origin: None, anchor: None, codecs, security: &[] },
         };
         let ours: Bytes = match session.rewritten(&ours) {
             Ok(bytes) => bytes.into(),
@@ -160,14 +174,24 @@ impl Call {
             let side = |port: u16, party: Option<&trunk::Party>, flow: &Flow, media: Option<MediaFacts>| {
                 side_config(self.context.media, port, self.nat(party), flow.remote.ip(), media)
             };
+            let keys = |side, session: Option<&Session<'_>>| {
+                self.keys(side, index, session.and_then(|session| session.media().get(index)))
+            };
             let silence = settings(&self.context.resources, &self.party)
                 .map(|settings| settings.media.silence)
                 .filter(|silence| answered && is_rtp && !silence.is_zero());
             let entry = RelayEntry {
                 kind,
-                ingress: side(*in_port, Some(&self.party), &ingress.flow, a),
-                egress: side(*out_port, self.callee.as_ref(), &egress.flow, b),
+                ingress: SideConfig {
+                    keys: keys(Side::Ingress, near.as_ref()),
+                    ..side(*in_port, Some(&self.party), &ingress.flow, a)
+                },
+                egress: SideConfig {
+                    keys: keys(Side::Egress, far.as_ref()),
+                    ..side(*out_port, self.callee.as_ref(), &egress.flow, b)
+                },
                 unleased: false,
+                resumed: self.resumed(index),
                 silence,
             };
             self.media.installed = true;
@@ -280,5 +304,6 @@ fn side_config(
         latch,
         sends: direction.is_some_and(sdp::Direction::sends),
         receives: direction.is_none_or(sdp::Direction::receives),
+        keys: None,
     }
 }

@@ -249,6 +249,47 @@ pub struct Rehome {
     pub ports: Option<Ports>,
 }
 
+/// How far packets of a secured stream may have come: recorded before a sequence number wraps (RFC 3711 §3.3.1), so
+/// that a successor knows how often it did. Since version 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// On which leg.
+    pub side: Side,
+    /// The index of its `m=` line.
+    pub stream: u8,
+    /// Of what.
+    pub count: Count,
+    /// So far.
+    pub value: u32,
+}
+
+/// What a mark counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Count {
+    /// Half-rounds of the sequence number of this source, towards the peer.
+    Sent(u32),
+    /// The same, from the peer.
+    Heard(u32),
+    /// Blocks of 2¹⁶ SRTCP indices, towards the peer.
+    Control,
+}
+
+impl Mark {
+    /// Notes it among others of its call.
+    pub fn note(self, marks: &mut Vec<Mark>) {
+        let same = |it: &Mark| (it.side, it.stream, it.count) == (self.side, self.stream, self.count);
+        let before = marks.iter().position(same).map(|at| marks.remove(at).value);
+        if marks.len() == MARKS_MAX {
+            marks.remove(0);
+        }
+        let value = before.map_or(self.value, |before| before.max(self.value));
+        marks.push(Mark { value, ..self });
+    }
+}
+
+/// A peer that changes its source more often has the oldest forgotten.
+const MARKS_MAX: usize = 64;
+
 /// The call is over. Slots go, the CDR is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct End {
@@ -289,6 +330,8 @@ pub enum Change {
     End(Box<End>),
     /// It goes on in another home.
     Rehome(Box<Rehome>),
+    /// Secured packets may come so far.
+    Mark(Mark),
 }
 
 /// What a call proposes.
@@ -312,7 +355,7 @@ impl CallCommand {
                 Change::Advance(..) | Change::Rehome(_) => true,
                 Change::Progress(progress) => progress.rseq.is_some(),
                 Change::Acked(sdp) => sdp.is_some(),
-                Change::Update(_) | Change::End(_) => false,
+                Change::Update(_) | Change::End(_) | Change::Mark(_) => false,
             },
         }
     }

@@ -112,7 +112,7 @@ impl Call {
         let Ok(ours) = Session::parse(&known) else { return };
         let payloads = negotiated(&ours, &leg.remote_sdp);
         let anchor = Some(Anchor { address: self.context.media, ports });
-        let rewrite = |codecs| Rewrite { origin: Some(origin), anchor, codecs };
+        let rewrite = |codecs| Rewrite { origin: Some(origin), anchor, codecs, security: &[] };
         let narrow = ours.rewritten(&rewrite(Codecs::Only(&payloads)));
         if let Ok(body) = narrow.or_else(|_| ours.rewritten(&rewrite(Codecs::Keep))) {
             leg.local_sdp = body.into();

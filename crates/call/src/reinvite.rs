@@ -13,6 +13,7 @@ use crate::exchange::{Client, Exchange, Kind, Sent, Step};
 use crate::record::{CallCommand, Change, Flow, Side, Update};
 use crate::reject::Answer;
 use crate::route;
+use crate::security::Said;
 
 impl Call {
     /// A 2xx that changes the session: recorded first, then both sides hear of it.
@@ -28,7 +29,13 @@ impl Call {
         let near = far.other();
         let theirs = Bytes::copy_from_slice(view.body());
         let answer = match offered.is_some() && is_sdp(&view) {
-            true => self.describe(near, &theirs, delayed).unwrap_or_default(),
+            true => {
+                let said = match &offered {
+                    Some(offer) if !delayed => Said::Answer(offer),
+                    _ => Said::Offer,
+                };
+                self.describe(near, &theirs, said).unwrap_or_default()
+            }
             false => Bytes::new(),
         };
         let Some(legs) = self.legs.as_mut() else { return };
@@ -115,7 +122,8 @@ impl Call {
             return;
         }
         let (side, cseq, flow) = (sent.side, sent.cseq, sent.flow);
-        let body = self.describe(side, answer, false).unwrap_or_default();
+        let offer = self.legs.as_ref().map(|legs| legs.leg(side).remote_sdp.clone()).unwrap_or_default();
+        let body = self.describe(side, answer, Said::Answer(&offer)).unwrap_or_default();
         let Some(legs) = self.legs.as_mut() else { return };
         let leg = legs.leg_mut(side);
         leg.dialog.sent_request(sip::Method::Ack, cseq, !body.is_empty());

@@ -21,6 +21,7 @@ use crate::live::{CallRecord, Phase};
 use crate::message::{is_sips, push_abilities};
 use crate::record::{CallCommand, Change, Confirm, Flow, LegState, Progress, Side, Update};
 use crate::rehome::{next_hop, o_address};
+use crate::security::Said;
 use crate::setup::Setup;
 
 /// The 200 to a caller that has not acknowledged it.
@@ -49,6 +50,7 @@ impl Call {
         let mut call = Call::empty(context, record.id, admit.seed, admit.party.clone());
         call.media.ports = admit.ports.clone();
         call.media.installed = admit.ports.is_some();
+        (call.media.marks, call.media.resumed) = (record.marks.clone(), true);
         // The current attempt begins again under its own number; that of an answered call is over.
         call.attempts = match record.phase {
             Phase::Ringing { .. } => record.attempt,
@@ -90,6 +92,7 @@ impl Call {
         setup.progressed = record.ringing_at.is_some();
         setup.session_expires = record.session_expires;
         setup.challenge.clone_from(&record.challenge);
+        setup.plain = record.asks_in_clear();
         self.setup = Some(Box::new(setup));
         Some(())
     }
@@ -226,7 +229,10 @@ impl Call {
 
     /// The answer that went, or should have gone, into the callee's ACK: the callee's 2xx, repeated, wants it again.
     fn restore_delayed_answer(&mut self, sdp: &Bytes) {
-        let answer = self.describe(Side::Egress, sdp, false).unwrap_or_default();
+        let answer = {
+            let offer = self.legs.as_ref().map(|legs| legs.egress.remote_sdp.clone()).unwrap_or_default();
+            self.describe(Side::Egress, sdp, Said::Answer(&offer)).unwrap_or_default()
+        };
         if let Some(legs) = self.legs.as_mut() {
             legs.egress.local_sdp = answer;
         }

@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub session_expires: Option<u32>,
     /// The current target's challenge, which its INVITE answers.
     pub challenge: Option<Box<Challenged>>,
+    /// The current target refused an offer of RTP/SAVP, and is asked in clear.
+    pub plain: bool,
     /// How the call is let in once the attempt that is proposed is granted: with the targets of a redirect.
     pub onward: Option<Arc<Admit>>,
     /// The challenge that the caller hears if its digest was used before.
@@ -92,6 +94,7 @@ impl Setup {
             verdict: None,
             session_expires: None,
             challenge: None,
+            plain: false,
             onward: None,
             again: Vec::new(),
         }
@@ -297,6 +300,7 @@ impl Call {
         response: Option<&OwnedMessage>,
     ) -> (Option<u16>, Vec<Target>) {
         let challenge = response.and_then(|m| self.challenged(target, status, &m.view()));
+        let may_be_clear = self.may_ask_in_clear(status);
         let Some(setup) = self.setup.as_mut() else { return (None, Vec::new()) };
         let demanded = response.filter(|_| status == 422).and_then(|m| m.view().min_se().ok().flatten());
         match demanded.filter(|min_se| setup.session_expires.is_none_or(|had| had < *min_se)) {
@@ -310,8 +314,13 @@ impl Call {
                 setup.challenge = challenge;
                 (Some(target), Vec::new())
             }
+            None if !setup.plain && may_be_clear => {
+                setup.plain = true;
+                (Some(target), Vec::new())
+            }
             None => {
                 setup.challenge = None;
+                setup.plain = false;
                 if self.hunt_on(target, status, response.is_some()) {
                     return (Some(target), Vec::new());
                 }

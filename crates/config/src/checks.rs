@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use ipnet::IpNet;
-use trunk::settings::{Access, AuthMethod, PortRange, Reinvite};
-use trunk::{Kind, Resource, TargetSpec, Transport};
+use trunk::settings::{Access, AuthMethod, MediaMode, PortRange, Reinvite, Settings, Srtp};
+use trunk::{Kind, Resource, SipTarget, TargetSpec, Transport};
 
 use crate::cluster;
 use crate::load::{Item, Loaded};
@@ -111,11 +111,13 @@ pub(crate) fn resources(loaded: &Loaded, problems: &mut Problems<'_>) {
                 }
                 media_ports(item, trunk.settings.media.ports, loaded, problems);
                 stays_put(item, trunk.settings.media.reinvite, loaded, problems);
+                secured(item, &trunk.settings, trunk.settings.delivery.targets.iter().map(sip_of), problems);
             }
             Resource::Gateway(gateway) => {
                 peak(item, problems);
                 media_ports(item, gateway.settings.media.ports, loaded, problems);
                 stays_put(item, gateway.settings.media.reinvite, loaded, problems);
+                secured(item, &gateway.settings, gateway.targets.iter().map(Some), problems);
                 if gateway.targets.is_empty() && item.node.key_span_at(&["targets"]).is_some() {
                     let span = item.node.span_at(&["targets"], None);
                     problems.error(item.file, &span, "a gateway without a target".to_owned(), None);
@@ -212,6 +214,48 @@ fn stays_put(item: &Item, reinvite: Reinvite, loaded: &Loaded, problems: &mut Pr
     let message = format!("its calls can't leave node {id} without a re-INVITE, which `never` forbids");
     let hint = "add a [[home]] that floats to the node files, or say `failover`".to_owned();
     problems.warning(item.file, &span, message, Some(hint));
+}
+
+/// EX11: keys travel under TLS and in no other way, so media that must be secured wants it on every way.
+fn secured<'a>(
+    item: &Item,
+    settings: &Settings,
+    targets: impl Iterator<Item = Option<&'a SipTarget>>,
+    problems: &mut Problems<'_>,
+) {
+    if settings.media.srtp != Srtp::Required {
+        return;
+    }
+    let path = ["media", "srtp"];
+    let given = item.node.key_span_at(&path).is_some();
+    let here = if given { item.node.span_at(&path, None) } else { item.name_span() };
+    if settings.media.mode == MediaMode::Direct {
+        let message = "media that goes from end to end can't be required to be secured".to_owned();
+        problems.error(item.file, &here, message, Some("say `anchored`, or `optional`".to_owned()));
+    }
+    if !settings.access.transports.contains(&Transport::Tls) {
+        let message = "keys travel under TLS, which access.transports does not name".to_owned();
+        problems.error(item.file, &here, message, Some("add \"tls\" to it, or say `optional`".to_owned()));
+    }
+    let is_bare = |target: &SipTarget| !target.secure && target.transport != Some(Transport::Tls);
+    for (at, _) in targets.enumerate().filter(|(_, target)| target.is_some_and(is_bare)) {
+        let path: &[&str] = if matches!(item.resource, Resource::Gateway(_)) {
+            &["targets"]
+        } else {
+            &["delivery", "targets"]
+        };
+        let message = "media must be secured, and this target is not reached over TLS".to_owned();
+        let hint = Some("add ;transport=tls, or say media.srtp = \"optional\"".to_owned());
+        problems.error(item.file, &item.node.span_at(path, Some(at)), message, hint);
+    }
+}
+
+/// The address that a target is, if it is one.
+fn sip_of(target: &TargetSpec) -> Option<&SipTarget> {
+    match target {
+        TargetSpec::Sip(target) => Some(target),
+        _ => None,
+    }
 }
 
 /// Trunks and gateways that one address identifies alike.

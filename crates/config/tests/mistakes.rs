@@ -358,6 +358,36 @@ fn re_invites_forbidden_where_only_they_can_move_a_call_are_warned_of() {
     assert_eq!(set("", "", "never"), Vec::<String>::new());
 }
 
+/// EX11: keys travel under TLS alone; the twins say `optional`, or name TLS.
+#[test]
+fn ex11_media_that_must_be_secured_wants_tls_on_every_way() {
+    let gateway = |srtp: &str, target: &str| {
+        format!("[[gateway]]\nname = \"g\"\ntargets = [\"{target}\"]\n[gateway.media]\nsrtp = \"{srtp}\"\n")
+    };
+    let bare = "media must be secured, and this target is not reached over TLS (add ;transport=tls, or say \
+        media.srtp = \"optional\")";
+    says(&gateway("required", "sip:192.0.2.1"), &[&format!("r.toml:3:12: {bare}")]);
+    for target in ["sip:192.0.2.1;transport=tls", "sips:192.0.2.1"] {
+        says(&gateway("required", target), &[]);
+    }
+    says(&gateway("optional", "sip:192.0.2.1"), &[]);
+    let trunk = |srtp: &str, mode: &str, transports: &str| {
+        format!(
+            "[[trunk]]\nname = \"t\"\n[trunk.access]\ntransports = [{transports}]\n\
+             [trunk.media]\nmode = \"{mode}\"\nsrtp = \"{srtp}\"\n"
+        )
+    };
+    says(
+        &trunk("required", "direct", "\"udp\""),
+        &[
+            "r.toml:7:8: media that goes from end to end can't be required to be secured (say `anchored`, or `optional`)",
+            "r.toml:7:8: keys travel under TLS, which access.transports does not name (add \"tls\" to it, or say `optional`)",
+        ],
+    );
+    says(&trunk("required", "anchored", "\"udp\", \"tls\""), &[]);
+    says(&trunk("optional", "direct", "\"udp\""), &[]);
+}
+
 /// FL12, EX12: a trunk's ports lie within the node's; the twin's do.
 #[test]
 fn fl12_ports_outside_the_nodes_are_refused() {

@@ -10,6 +10,7 @@ mod frames;
 mod net;
 mod relay;
 mod spawn;
+mod srtp;
 
 pub use addresses::Addresses;
 pub use clock::{Clock, Entropy};
@@ -18,3 +19,4 @@ pub use frames::*;
 pub use net::*;
 pub use relay::*;
 pub use spawn::{BoxFuture, Spawn, Task};
+pub use srtp::*;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use machine::Instant;
 
+use crate::srtp::{SideKeys, SrtpMark};
+
 /// Names one relayed media stream; the node chooses it (a call and the index of its `m=` line).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub u64);
@@ -57,6 +59,9 @@ pub struct SideConfig {
     pub sends: bool,
     /// Whether this peer wants to receive (`sendrecv` or `recvonly`): if it does not, RTP for it is dropped.
     pub receives: bool,
+    /// How its media is secured; `None`: it is not. Packets with a wrong tag are dropped and counted, and nothing is
+    /// learned from them.
+    pub keys: Option<SideKeys>,
 }
 
 /// What a stream carries.
@@ -72,7 +77,7 @@ pub enum RelayKind {
 }
 
 /// A media stream to relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayEntry {
     /// What it carries.
     pub kind: RelayKind,
@@ -82,6 +87,9 @@ pub struct RelayEntry {
     pub egress: SideConfig,
     /// Whether it goes on when relaying as such does not: an emergency call without a majority.
     pub unleased: bool,
+    /// What a life of this stream before this one recorded of packets that are secured; `None`: this is the first.
+    /// Counts when the stream begins to be secured, and not later.
+    pub resumed: Option<Vec<(RelaySide, SrtpMark)>>,
     /// A side that sends nothing for this long is reported, counted from the first entry that sets it (the
     /// answer); `None`: not yet, or never.
     pub silence: Option<Duration>,
@@ -113,6 +121,24 @@ pub enum RelayEvent {
         /// Who is heard.
         side: RelaySide,
     },
+    /// Packets that claimed to be this side's had a wrong tag. Told now and then, not for each.
+    Forged {
+        /// Which stream.
+        id: RelayId,
+        /// Whose they would have been.
+        side: RelaySide,
+        /// How many since it was told last.
+        packets: u64,
+    },
+    /// Secured packets come near what is recorded of them: this is to be recorded, and then told by `Relay::recorded`.
+    Mark {
+        /// Which stream.
+        id: RelayId,
+        /// Towards or from whom they go.
+        side: RelaySide,
+        /// How far they may come next.
+        mark: SrtpMark,
+    },
 }
 
 /// What came from one side of a stream.
@@ -136,6 +162,12 @@ pub struct SideFigures {
     pub invalid: u64,
     /// Packets dropped because they came from elsewhere.
     pub strange: u64,
+    /// Packets dropped because their tag was wrong.
+    pub forged: u64,
+    /// Secured packets dropped because they had come before, or came too late.
+    pub replayed: u64,
+    /// Packets from the other side that could not be secured for this one.
+    pub unsent: u64,
 }
 
 /// What came from both sides of a stream.
@@ -165,6 +197,8 @@ pub trait Relay: Send + Sync + 'static {
     fn remove(&self, id: RelayId) -> Option<RelayFigures>;
     /// The figures of an entry so far.
     fn figures(&self, id: RelayId) -> Option<RelayFigures>;
+    /// What `RelayEvent::Mark` asked for is recorded. An unknown id is ignored.
+    fn recorded(&self, id: RelayId, side: RelaySide, mark: SrtpMark);
     /// Moves what was noticed since the last call into `events`, in order.
     fn poll_events(&self, events: &mut Vec<RelayEvent>);
     /// Relaying goes on until then and no longer, unless more is said: a node speaks as long as its lease lasts, and a

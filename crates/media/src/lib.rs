@@ -24,7 +24,9 @@ mod packet;
 mod ports;
 mod quality;
 mod reception;
+mod secured;
 mod session;
+mod srtp;
 
 pub use mos::mos_x100;
 pub use nat::Nat;
@@ -33,3 +35,4 @@ pub use ports::{PortPair, PortPool, PortRangeError};
 pub use quality::{DirectionQuality, Quality};
 pub use reception::Reception;
 pub use session::{Component, DropReason, RelaySession, Verdict};
+pub use srtp::{GROWTH_MAX, Receiver, Refused, Sender, Unsent};

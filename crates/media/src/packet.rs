@@ -38,6 +38,17 @@ pub fn read_rtp(bytes: &[u8]) -> Option<RtpHeader> {
     })
 }
 
+/// How many octets of an RTP packet are header (RFC 3550 §5.1, §5.3.1): what SRTP leaves in the clear.
+pub(crate) fn header_length(bytes: &[u8]) -> Option<usize> {
+    let fixed = 12 + usize::from(bytes.first()? & 0x0f) * 4;
+    if bytes.first()? & 0x10 == 0 {
+        return Some(fixed).filter(|length| *length <= bytes.len());
+    }
+    let &[_, _, l0, l1] = bytes.get(fixed..)?.first_chunk::<4>()?;
+    let length = fixed + 4 + usize::from(u16::from_be_bytes([l0, l1])) * 4;
+    Some(length).filter(|length| *length <= bytes.len())
+}
+
 /// Whether this is RTCP, plain or secured: version 2, a packet type of RTCP (RFC 5761 §4: 192 to 223), room
 /// for the header and the sender's SSRC, and a first packet that ends within the datagram.
 pub fn is_rtcp(bytes: &[u8]) -> bool {

@@ -15,13 +15,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use env::{
-    RelayEntry, RelayEvent, RelayFigures, RelayId, RelayKind, RelayRemote, RelaySide, SideConfig, SideFigures,
+    RelayEntry, RelayEvent, RelayFigures, RelayId, RelayKind, RelayRemote, RelaySide, SideConfig,
+    SideFigures, SrtpMark,
 };
 use machine::Instant;
 
 use crate::mos::mos_x100;
-use crate::packet::{is_rtcp, read_rtp};
+use crate::packet::{RtpHeader, is_rtcp, read_rtp};
 use crate::reception::Reception;
+use crate::secured::Secured;
+use crate::srtp::Refused;
 
 /// So many packets in a row from the very address that we send to make a side steady.
 const STEADY_PACKETS: u32 = 10;
@@ -40,8 +43,13 @@ pub enum Component {
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it from the other side's port of the same component to this address.
-    Forward(SocketAddr),
+    /// Send the first `length` octets of the buffer from the other side's port of the same component.
+    Forward {
+        /// Where to.
+        to: SocketAddr,
+        /// How long the packet is now.
+        length: usize,
+    },
     /// Drop it.
     Drop(DropReason),
 }
@@ -57,6 +65,12 @@ pub enum DropReason {
     Nowhere,
     /// The other side does not want media now (hold).
     Held,
+    /// Its tag is wrong.
+    Forged,
+    /// It was secured, and came before.
+    Replayed,
+    /// It can't be secured for the other side.
+    Unsent,
 }
 
 /// Whether a side's address may still be learned.
@@ -71,7 +85,7 @@ enum Latch {
 }
 
 /// One side of the stream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Side {
     config: SideConfig,
     /// Where its media goes, and (any port, or this very port once latched) comes from.
@@ -85,10 +99,13 @@ struct Side {
     /// When it was last heard, or began to be listened for.
     heard_at: Instant,
     silent: bool,
+    secured: Secured,
+    /// How many forged packets were told.
+    forged_told: u64,
 }
 
 /// The machine of one relayed stream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RelaySession {
     id: RelayId,
     kind: RelayKind,
@@ -97,19 +114,42 @@ pub struct RelaySession {
     ingress: Side,
     egress: Side,
     events: VecDeque<RelayEvent>,
+    allowance: Allowance,
+}
+
+/// How many marks may be asked for: each is a record, and a peer that changes its source with every packet shall not
+/// make one with every packet.
+#[derive(Debug)]
+struct Allowance {
+    since: Instant,
+    told: u32,
+}
+
+impl Allowance {
+    const PER_SECOND: u32 = 8;
+
+    fn take(&mut self, now: Instant) -> bool {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            (self.since, self.told) = (now, 0);
+        }
+        self.told += 1;
+        self.told <= Allowance::PER_SECOND
+    }
 }
 
 impl RelaySession {
     /// A stream as it was signalled so far.
     pub fn new(now: Instant, id: RelayId, entry: RelayEntry) -> RelaySession {
+        let resumed = entry.resumed.as_deref();
         RelaySession {
             id,
             kind: entry.kind,
             unleased: entry.unleased,
             silence: entry.silence,
-            ingress: Side::new(now, entry.ingress),
-            egress: Side::new(now, entry.egress),
+            ingress: Side::new(now, entry.ingress, Secured::new(RelaySide::Ingress, resumed)),
+            egress: Side::new(now, entry.egress, Secured::new(RelaySide::Egress, resumed)),
             events: VecDeque::new(),
+            allowance: Allowance { since: now, told: 0 },
         }
     }
 
@@ -121,7 +161,14 @@ impl RelaySession {
         self.kind = entry.kind;
         self.unleased = entry.unleased;
         self.silence = entry.silence;
-        for (side, config) in [(&mut self.ingress, entry.ingress), (&mut self.egress, entry.egress)] {
+        let resumed = entry.resumed.as_deref();
+        for (at, side, config) in [
+            (RelaySide::Ingress, &mut self.ingress, entry.ingress),
+            (RelaySide::Egress, &mut self.egress, entry.egress),
+        ] {
+            if resumed.is_some() && !side.secured.has_begun() {
+                side.secured = Secured::new(at, resumed);
+            }
             side.update(now, config);
             if !watched {
                 side.heard_at = now;
@@ -129,51 +176,80 @@ impl RelaySession {
         }
     }
 
-    /// Decides about a packet that came to one of our ports.
+    /// Decides about a packet that came to one of our ports: the first `length` octets of `buffer`, in which it is
+    /// opened and secured. Room for `GROWTH_MAX` more octets lets every packet grow that has to.
     pub fn received(
         &mut self,
         now: Instant,
         side: RelaySide,
         component: Component,
         from: SocketAddr,
-        bytes: &[u8],
+        buffer: &mut [u8],
+        length: usize,
     ) -> Verdict {
         let (kind, id) = (self.kind, self.id);
         let (near, far) = match side {
             RelaySide::Ingress => (&mut self.ingress, &mut self.egress),
             RelaySide::Egress => (&mut self.egress, &mut self.ingress),
         };
+        let Some(bytes) = buffer.get_mut(..length) else { return Verdict::Drop(DropReason::Invalid) };
         let heard = match component {
             Component::Rtp => near.hear_media(now, kind, from, bytes),
             Component::Rtcp => near.hear_control(kind, from, bytes),
         };
-        match heard {
+        let heard = match heard {
             Err(reason) => return Verdict::Drop(reason),
-            Ok(false) => {}
-            Ok(true) => {
-                let remote = near.remote.unwrap_or(RelayRemote { rtp: from, rtcp: from });
-                self.events.push_back(RelayEvent::Latched { id, side, remote });
-            }
+            Ok(heard) => heard,
+        };
+        if heard.latched {
+            let remote = near.remote.unwrap_or(RelayRemote { rtp: from, rtcp: from });
+            self.events.push_back(RelayEvent::Latched { id, side, remote });
+        }
+        if let Some(mark) = heard.mark.filter(|_| self.allowance.take(now)) {
+            self.events.push_back(RelayEvent::Mark { id, side, mark });
         }
         if near.silent && component == Component::Rtp {
             near.silent = false;
             self.events.push_back(RelayEvent::Heard { id, side });
         }
         let Some(remote) = far.remote else { return Verdict::Drop(DropReason::Nowhere) };
-        match component {
-            Component::Rtp if !far.config.receives => Verdict::Drop(DropReason::Held),
-            Component::Rtp => {
-                near.figures.relayed += 1;
-                Verdict::Forward(remote.rtp)
-            }
-            Component::Rtcp => Verdict::Forward(remote.rtcp),
+        let to = match component {
+            Component::Rtp if !far.config.receives => return Verdict::Drop(DropReason::Held),
+            Component::Rtp => remote.rtp,
+            Component::Rtcp => remote.rtcp,
+        };
+        let sealed = far.secured.seal(buffer, heard.length, heard.header.as_ref());
+        if let Some(mark) = far.secured.poll_wanted().filter(|_| self.allowance.take(now)) {
+            self.events.push_back(RelayEvent::Mark { id, side: side.other(), mark });
+        }
+        let Ok(length) = sealed else {
+            far.figures.unsent += 1;
+            return Verdict::Drop(DropReason::Unsent);
+        };
+        near.figures.relayed += u64::from(component == Component::Rtp);
+        Verdict::Forward { to, length }
+    }
+
+    /// What was asked for by `RelayEvent::Mark` is recorded.
+    pub fn recorded(&mut self, side: RelaySide, mark: SrtpMark) {
+        match side {
+            RelaySide::Ingress => self.ingress.secured.recorded(mark),
+            RelaySide::Egress => self.egress.secured.recorded(mark),
         }
     }
 
-    /// Reports the sides that are silent at `now`.
+    /// Reports the sides that are silent at `now`, and forged packets.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some(silence) = self.silence else { return };
         let id = self.id;
+        for (side, state) in [(RelaySide::Ingress, &mut self.ingress), (RelaySide::Egress, &mut self.egress)]
+        {
+            let packets = state.figures.forged - state.forged_told;
+            if packets > 0 {
+                state.forged_told = state.figures.forged;
+                self.events.push_back(RelayEvent::Forged { id, side, packets });
+            }
+        }
+        let Some(silence) = self.silence else { return };
         for (side, state) in [(RelaySide::Ingress, &mut self.ingress), (RelaySide::Egress, &mut self.egress)]
         {
             if !state.silent && state.config.sends && now.since(state.heard_at) >= silence {
@@ -229,8 +305,22 @@ impl RelaySession {
     }
 }
 
+/// A packet that may pass on.
+#[derive(Default)]
+struct Heard {
+    /// Its length, opened.
+    length: usize,
+    /// Its header, if it is RTP.
+    header: Option<RtpHeader>,
+    /// Whether an address was learned by it.
+    latched: bool,
+    /// What is to be recorded of its source.
+    mark: Option<SrtpMark>,
+}
+
 impl Side {
-    fn new(now: Instant, config: SideConfig) -> Side {
+    fn new(now: Instant, config: SideConfig, mut secured: Secured) -> Side {
+        secured.update(config.keys);
         Side {
             config,
             remote: config.remote,
@@ -241,6 +331,8 @@ impl Side {
             figures: SideFigures::default(),
             heard_at: now,
             silent: false,
+            secured,
+            forged_told: 0,
         }
     }
 
@@ -257,38 +349,60 @@ impl Side {
             self.heard_at = now;
             self.silent = false;
         }
+        self.secured.update(config.keys);
         self.config = config;
     }
 
-    /// Whether RTP from there is heard; true if its address was learned by it.
+    /// Whether RTP from there is heard, and what became of it. Nothing is learned from it before its tag is right.
     fn hear_media(
         &mut self,
         now: Instant,
         kind: RelayKind,
         from: SocketAddr,
-        bytes: &[u8],
-    ) -> Result<bool, DropReason> {
+        bytes: &mut [u8],
+    ) -> Result<Heard, DropReason> {
         if !self.is_expected(from) {
             self.figures.strange += 1;
             return Err(DropReason::Stranger);
         }
+        let mut heard = Heard { length: bytes.len(), ..Heard::default() };
         match kind {
             RelayKind::Rtp { clock_rate } => {
                 let Some(header) = read_rtp(bytes) else {
                     self.figures.invalid += 1;
                     return Err(DropReason::Invalid);
                 };
+                (heard.length, heard.mark) = self.open(bytes, Some(&header))?;
                 self.reception.received(now, &header, clock_rate);
+                heard.header = Some(header);
             }
             RelayKind::Datagrams => {}
         }
         self.figures.packets += 1;
         self.figures.bytes += bytes.len() as u64;
         self.heard_at = now;
-        let learned = self.close_latch(from);
+        heard.latched = self.close_latch(from);
         let same = self.remote.is_some_and(|remote| remote.rtp == from);
         self.steady = if same { self.steady.saturating_add(1) } else { 0 };
-        Ok(learned)
+        Ok(heard)
+    }
+
+    /// Opens a packet where this side's are secured.
+    fn open(
+        &mut self,
+        bytes: &mut [u8],
+        header: Option<&RtpHeader>,
+    ) -> Result<(usize, Option<SrtpMark>), DropReason> {
+        self.secured.open(bytes, header).map_err(|refused| match refused {
+            Refused::Forged => {
+                self.figures.forged += 1;
+                DropReason::Forged
+            }
+            Refused::Replayed => {
+                self.figures.replayed += 1;
+                DropReason::Replayed
+            }
+        })
     }
 
     /// Whether a packet from there may be heard at all.
@@ -320,8 +434,13 @@ impl Side {
         true
     }
 
-    /// Whether RTCP from there is heard; true if its address was learned by it.
-    fn hear_control(&mut self, kind: RelayKind, from: SocketAddr, bytes: &[u8]) -> Result<bool, DropReason> {
+    /// Whether RTCP from there is heard, and what became of it.
+    fn hear_control(
+        &mut self,
+        kind: RelayKind,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Result<Heard, DropReason> {
         let known = self.remote.filter(|remote| match self.latch {
             Latch::Signalled => remote.rtcp.ip() == from.ip(),
             Latch::Open(_) => remote.rtcp == from,
@@ -342,13 +461,17 @@ impl Side {
             self.figures.invalid += 1;
             return Err(DropReason::Invalid);
         }
-        self.figures.rtcp += 1;
-        if !matches!(self.latch, Latch::Learned(_)) || self.rtcp_learned {
-            return Ok(false);
+        let mut heard = Heard { length: bytes.len(), ..Heard::default() };
+        if matches!(kind, RelayKind::Rtp { .. }) {
+            (heard.length, _) = self.open(bytes, None)?;
         }
-        self.rtcp_learned = true;
-        self.remote = Some(RelayRemote { rtcp: from, ..remote });
-        Ok(remote.rtcp != from)
+        self.figures.rtcp += 1;
+        if matches!(self.latch, Latch::Learned(_)) && !self.rtcp_learned {
+            self.rtcp_learned = true;
+            self.remote = Some(RelayRemote { rtcp: from, ..remote });
+            heard.latched = remote.rtcp != from;
+        }
+        Ok(heard)
     }
 
     fn figures(&self, kind: RelayKind) -> SideFigures {
@@ -363,342 +486,4 @@ impl Side {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use DropReason::{Held, Invalid, Nowhere, Stranger};
-    use RelaySide::{Egress, Ingress};
-    use proptest::prelude::*;
-
-    const RTP: [u8; 12] = [0x80, 8, 0, 1, 0, 0, 0, 160, 0, 0, 0, 7];
-    const RTCP: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 7];
-    const ID: RelayId = RelayId(1);
-
-    fn at(ms: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(ms)
-    }
-
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().expect("literal")
-    }
-
-    fn remote(rtp: &str) -> RelayRemote {
-        let rtp = addr(rtp);
-        RelayRemote { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1) }
-    }
-
-    fn side(local: &str, signalled: Option<&str>, latch: Option<&str>) -> SideConfig {
-        SideConfig {
-            local: addr(local),
-            remote: signalled.map(remote),
-            latch: latch.map(|ip| ip.parse().expect("literal")),
-            sends: true,
-            receives: true,
-        }
-    }
-
-    /// The caller at 192.0.2.1, where it says; the callee says 10.0.0.5, its SIP comes from 203.0.113.9.
-    fn entry() -> RelayEntry {
-        RelayEntry {
-            kind: RelayKind::Rtp { clock_rate: 8000 },
-            ingress: side("198.51.100.7:10000", Some("192.0.2.1:4000"), None),
-            egress: side("198.51.100.7:10002", Some("10.0.0.5:5000"), Some("203.0.113.9")),
-            unleased: false,
-            silence: None,
-        }
-    }
-
-    struct Stream(RelaySession);
-
-    impl Stream {
-        fn new(entry: RelayEntry) -> Stream {
-            Stream(RelaySession::new(at(0), ID, entry))
-        }
-
-        fn rtp(&mut self, side: RelaySide, from: &str) -> Result<String, DropReason> {
-            self.packet(side, Component::Rtp, from, &RTP)
-        }
-
-        fn rtcp(&mut self, side: RelaySide, from: &str) -> Result<String, DropReason> {
-            self.packet(side, Component::Rtcp, from, &RTCP)
-        }
-
-        fn packet(
-            &mut self,
-            side: RelaySide,
-            component: Component,
-            from: &str,
-            bytes: &[u8],
-        ) -> Result<String, DropReason> {
-            match self.0.received(at(1), side, component, addr(from), bytes) {
-                Verdict::Forward(to) => Ok(to.to_string()),
-                Verdict::Drop(reason) => Err(reason),
-            }
-        }
-
-        fn events(&mut self) -> Vec<RelayEvent> {
-            std::iter::from_fn(|| self.0.poll_event()).collect()
-        }
-    }
-
-    fn to(address: &str) -> Result<String, DropReason> {
-        Ok(address.to_owned())
-    }
-
-    #[test]
-    fn media_and_control_flow_between_the_signalled_addresses() {
-        let mut entry = entry();
-        entry.egress = side("198.51.100.7:10002", Some("203.0.113.9:5000"), None);
-        let mut stream = Stream::new(entry);
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("203.0.113.9:5000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:5000"), to("192.0.2.1:4000"));
-        assert_eq!(stream.rtcp(Ingress, "192.0.2.1:4001"), to("203.0.113.9:5001"));
-        // Ports need not be symmetric; addresses do.
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4444"), to("203.0.113.9:5000"));
-        assert_eq!(stream.rtp(Ingress, "192.0.2.2:4000"), Err(Stranger));
-        assert_eq!(stream.rtcp(Ingress, "192.0.2.2:4001"), Err(Stranger));
-        assert_eq!(stream.events(), []);
-    }
-
-    #[test]
-    fn the_first_valid_packet_from_the_sip_source_is_latched_once() {
-        let mut stream = Stream::new(entry());
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("10.0.0.5:5000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61000"), to("192.0.2.1:4000"));
-        let learned = RelayRemote { rtp: addr("203.0.113.9:61000"), rtcp: addr("10.0.0.5:5001") };
-        assert_eq!(stream.events(), [RelayEvent::Latched { id: ID, side: Egress, remote: learned }]);
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("203.0.113.9:61000"));
-        // Locked: neither another port nor the signalled address is heard now.
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61002"), Err(Stranger));
-        assert_eq!(stream.rtp(Egress, "10.0.0.5:5000"), Err(Stranger));
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("203.0.113.9:61000"));
-        assert_eq!(stream.events(), []);
-    }
-
-    #[test]
-    fn nobody_else_and_nothing_invalid_can_be_latched() {
-        let mut stream = Stream::new(entry());
-        assert_eq!(stream.rtp(Egress, "203.0.113.10:61000"), Err(Stranger));
-        assert_eq!(stream.packet(Egress, Component::Rtp, "203.0.113.9:61000", b"rubbish"), Err(Invalid));
-        assert_eq!(stream.packet(Egress, Component::Rtp, "203.0.113.9:61000", &RTCP), Err(Invalid));
-        assert_eq!(stream.rtcp(Egress, "203.0.113.9:61001"), Err(Stranger));
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("10.0.0.5:5000"));
-        assert_eq!(stream.events(), []);
-        assert_eq!(stream.0.figures().egress.strange, 2);
-        assert_eq!(stream.0.figures().egress.invalid, 2);
-    }
-
-    /// The twin of the test above it: the same peer, with latching off.
-    #[test]
-    fn without_a_latch_only_the_signalled_address_is_heard() {
-        let mut entry = entry();
-        entry.egress.latch = None;
-        let mut stream = Stream::new(entry);
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61000"), Err(Stranger));
-        assert_eq!(stream.rtp(Egress, "10.0.0.5:5000"), to("192.0.2.1:4000"));
-    }
-
-    #[test]
-    fn a_media_server_apart_from_its_sip_server_closes_the_latch_where_it_signalled() {
-        let mut stream = Stream::new(entry());
-        assert_eq!(stream.rtp(Egress, "10.0.0.5:5000"), to("192.0.2.1:4000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61000"), Err(Stranger));
-        assert_eq!(stream.events(), []);
-    }
-
-    #[test]
-    fn control_is_learned_after_media_from_the_same_address_once() {
-        let mut stream = Stream::new(entry());
-        let _ = stream.rtp(Egress, "203.0.113.9:61000");
-        assert_eq!(stream.rtcp(Ingress, "192.0.2.1:4001"), to("10.0.0.5:5001"));
-        assert_eq!(stream.rtcp(Egress, "203.0.113.9:61007"), to("192.0.2.1:4001"));
-        assert_eq!(stream.rtcp(Ingress, "192.0.2.1:4001"), to("203.0.113.9:61007"));
-        assert_eq!(stream.rtcp(Egress, "203.0.113.9:61008"), Err(Stranger));
-        assert_eq!(stream.events().len(), 2);
-    }
-
-    #[test]
-    fn the_next_offer_opens_the_latch_again_and_keeps_the_address_meanwhile() {
-        let mut stream = Stream::new(entry());
-        let _ = stream.rtp(Egress, "203.0.113.9:61000");
-        stream.0.update(at(2), entry());
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("203.0.113.9:61000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:62000"), to("192.0.2.1:4000"));
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("203.0.113.9:62000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61000"), Err(Stranger));
-    }
-
-    #[test]
-    fn a_peer_that_moves_is_served_only_at_its_new_address() {
-        let mut stream = Stream::new(entry());
-        let _ = stream.rtp(Egress, "203.0.113.9:61000");
-        let moved =
-            RelayEntry { egress: side("198.51.100.7:10002", Some("192.0.2.66:7000"), None), ..entry() };
-        stream.0.update(at(2), moved);
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), to("192.0.2.66:7000"));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:61000"), Err(Stranger));
-    }
-
-    #[test]
-    fn before_the_answer_nothing_goes_to_the_callee_and_hold_stops_media_but_not_control() {
-        let mut unanswered = entry();
-        unanswered.egress = side("198.51.100.7:10002", None, None);
-        let mut stream = Stream::new(unanswered);
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), Err(Nowhere));
-        assert_eq!(stream.rtp(Egress, "203.0.113.9:5000"), Err(Stranger));
-        let mut held = entry();
-        held.egress.receives = false;
-        stream.0.update(at(2), held);
-        assert_eq!(stream.rtp(Ingress, "192.0.2.1:4000"), Err(Held));
-        assert_eq!(stream.rtcp(Ingress, "192.0.2.1:4001"), to("10.0.0.5:5001"));
-    }
-
-    #[test]
-    fn datagrams_that_are_no_rtp_pass_where_the_stream_is_none() {
-        let fax = RelayEntry { kind: RelayKind::Datagrams, ..entry() };
-        let mut stream = Stream::new(fax);
-        assert_eq!(
-            stream.packet(Ingress, Component::Rtp, "192.0.2.1:4000", b"\0\x01udptl"),
-            to("10.0.0.5:5000")
-        );
-        let mut stream = Stream::new(entry());
-        assert_eq!(stream.packet(Ingress, Component::Rtp, "192.0.2.1:4000", b"\0\x01udptl"), Err(Invalid));
-    }
-
-    #[test]
-    fn fl28_a_side_that_falls_silent_is_reported_once_and_again_when_heard() {
-        let silence = Some(Duration::from_secs(10));
-        let mut stream = Stream::new(entry());
-        // Ringing for a minute is no silence.
-        stream.0.handle_timeout(at(60_000));
-        assert_eq!(stream.events(), []);
-        assert_eq!(stream.0.poll_timeout(), None);
-        stream.0.update(at(60_000), RelayEntry { silence, ..entry() });
-        assert_eq!(stream.0.poll_timeout(), Some(at(70_000)));
-        for ms in (60_000..80_000).step_by(20) {
-            let from = addr("192.0.2.1:4000");
-            stream.0.received(at(ms), Ingress, Component::Rtp, from, &RTP);
-            stream.0.handle_timeout(at(ms));
-        }
-        assert_eq!(stream.events(), [RelayEvent::Silent { id: ID, side: Egress }]);
-        stream.0.received(at(80_000), Egress, Component::Rtp, addr("10.0.0.5:5000"), &RTP);
-        assert_eq!(stream.events(), [RelayEvent::Heard { id: ID, side: Egress }]);
-    }
-
-    #[test]
-    fn fl28_a_side_on_hold_is_not_silent() {
-        let mut held = RelayEntry { silence: Some(Duration::from_secs(10)), ..entry() };
-        held.ingress.sends = false;
-        held.egress.sends = false;
-        let mut stream = Stream::new(held);
-        stream.0.handle_timeout(at(60_000));
-        assert_eq!(stream.events(), []);
-        // Back from hold: the clock starts there.
-        held.ingress.sends = true;
-        stream.0.update(at(60_000), held);
-        stream.0.handle_timeout(at(69_999));
-        assert_eq!(stream.events(), []);
-        stream.0.handle_timeout(at(70_000));
-        assert_eq!(stream.events(), [RelayEvent::Silent { id: ID, side: Ingress }]);
-    }
-
-    #[test]
-    fn a_side_is_steady_while_it_speaks_from_where_it_listens() {
-        let mut stream = Stream::new(entry());
-        let mut packet = |ms, from: &str| {
-            stream.0.received(at(ms), Ingress, Component::Rtp, addr(from), &RTP);
-            stream.0.steady(at(ms), Ingress)
-        };
-        for i in 0..9 {
-            assert_eq!(packet(i * 20, "192.0.2.1:4000"), None);
-        }
-        assert_eq!(packet(180, "192.0.2.1:4000"), Some(addr("192.0.2.1:4000")));
-        // Another port of the same address is heard, and shows that it is not steady.
-        assert_eq!(packet(200, "192.0.2.1:4444"), None);
-        for i in 11..20 {
-            assert_eq!(packet(i * 20, "192.0.2.1:4000"), None);
-        }
-        assert_eq!(packet(400, "192.0.2.1:4000"), Some(addr("192.0.2.1:4000")));
-        assert_eq!(stream.0.steady(at(550), Ingress), Some(addr("192.0.2.1:4000")));
-        assert_eq!(stream.0.steady(at(551), Ingress), None);
-        assert_eq!(stream.0.steady(at(400), Egress), None);
-        // So does the next offer.
-        stream.0.update(at(401), entry());
-        assert_eq!(stream.0.steady(at(401), Ingress), None);
-    }
-
-    #[test]
-    fn figures_count_what_came_and_what_was_relayed() {
-        let mut stream = Stream::new(entry());
-        for sequence in [1_u8, 2, 5] {
-            let mut packet = RTP;
-            packet[3] = sequence;
-            let _ = stream.packet(Ingress, Component::Rtp, "192.0.2.1:4000", &packet);
-        }
-        let _ = stream.rtcp(Ingress, "192.0.2.1:4001");
-        let ingress = stream.0.figures().ingress;
-        assert_eq!((ingress.packets, ingress.bytes, ingress.relayed), (3, 36, 3));
-        assert_eq!((ingress.lost, ingress.rtcp), (2, 1));
-        assert_eq!(stream.0.figures().egress, SideFigures::default());
-    }
-
-    fn any_address() -> impl Strategy<Value = SocketAddr> {
-        (0..4_u8, 0..4_u16).prop_map(|(ip, port)| SocketAddr::from(([192, 0, 2, ip], 4000 + port)))
-    }
-
-    fn any_side() -> impl Strategy<Value = SideConfig> {
-        let remote = prop::option::of((any_address(), any_address()));
-        (remote, prop::option::of(0..4_u8)).prop_map(|(remote, latch)| SideConfig {
-            local: SocketAddr::from(([198, 51, 100, 7], 10_000)),
-            remote: remote.map(|(rtp, rtcp)| RelayRemote { rtp, rtcp }),
-            latch: latch.map(|ip| IpAddr::from([192, 0, 2, ip])),
-            sends: true,
-            receives: true,
-        })
-    }
-
-    proptest! {
-        /// I-37: whatever comes from wherever, through any number of offers, a packet goes only to the other
-        /// side's signalled address, or to a port of the address that the entry lets us latch.
-        #[test]
-        fn i_37_media_goes_only_where_it_was_signalled_or_latched(
-            first in (any_side(), any_side()),
-            steps in prop::collection::vec(
-                prop_oneof![
-                    8 => (any::<bool>(), any::<bool>(), any_address()).prop_map(Ok),
-                    1 => (any_side(), any_side()).prop_map(Err),
-                ],
-                1..60,
-            ),
-        ) {
-            let entry = |(ingress, egress)| RelayEntry { ingress, egress, ..entry() };
-            let mut config = entry(first);
-            let mut session = RelaySession::new(at(0), ID, config);
-            for step in steps {
-                let (egress, control, from) = match step {
-                    Ok(packet) => packet,
-                    Err(sides) => {
-                        config = entry(sides);
-                        session.update(at(1), config);
-                        continue;
-                    }
-                };
-                let (side, component) = (
-                    if egress { Egress } else { Ingress },
-                    if control { Component::Rtcp } else { Component::Rtp },
-                );
-                let bytes: &[u8] = if control { &RTCP } else { &RTP };
-                if let Verdict::Forward(to) = session.received(at(1), side, component, from, bytes) {
-                    let far = if egress { config.ingress } else { config.egress };
-                    let signalled = far.remote.map(|remote| if control { remote.rtcp } else { remote.rtp });
-                    prop_assert!(Some(to) == signalled || Some(to.ip()) == far.latch, "{to}");
-                    let near = if egress { config.egress } else { config.ingress };
-                    let known = near.remote.map(|remote| if control { remote.rtcp } else { remote.rtp });
-                    prop_assert!(
-                        known.map(|known| known.ip()) == Some(from.ip()) || near.latch == Some(from.ip()),
-                        "heard {from}"
-                    );
-                }
-            }
-        }
-    }
-}
+mod tests;

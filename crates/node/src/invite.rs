@@ -93,7 +93,8 @@ impl Shared {
         add(&self.metrics.invites);
         let scope = party.name().clone();
         let invite = incoming.message.to_owned();
-        let arrival = Arrival { invite, flow: incoming.flow, party, strip, seed, proof };
+        let secures = self.cluster.secures();
+        let arrival = Arrival { invite, flow: incoming.flow, party, strip, seed, proof, secures };
         let begin = Begin::Arrival(Box::new(arrival));
         self.spawn_call(id, Some(key), scope, incoming.home, incoming.context.clone(), begin);
     }

@@ -104,6 +104,8 @@ pub struct Metrics {
     pub media: AtomicU64,
     /// Ports that could not be bound.
     pub media_failed: AtomicU64,
+    /// SRTP and SRTCP packets that were dropped because their tag was wrong.
+    pub srtp_forged: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Metrics {
         for (name, help, value) in gauges {
             gauge(out, name, help, get(value));
         }
-        let counters: [(&str, &str, &AtomicU64); 26] = [
+        let counters: [(&str, &str, &AtomicU64); 27] = [
             ("requests_received_total", "SIP requests received", &self.requests_in),
             ("responses_received_total", "SIP responses received", &self.responses_in),
             ("invites_total", "INVITEs that began a call", &self.invites),
@@ -192,6 +194,7 @@ impl Metrics {
             ("probes_total", "OPTIONS sent to targets", &self.probes),
             ("probe_failures_total", "OPTIONS to targets that had no answer", &self.probe_failures),
             ("one_way_audio_total", "calls with one silent side", &self.one_way_audio),
+            ("srtp_forged_total", "SRTP packets dropped for a wrong tag", &self.srtp_forged),
             ("media_failures_total", "media ports that could not be bound", &self.media_failed),
         ];
         for (name, help, value) in counters {
@@ -218,6 +221,11 @@ impl Metrics {
 /// Adds one.
 pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds some.
+pub(crate) fn add_many(counter: &AtomicU64, many: u64) {
+    counter.fetch_add(many, Ordering::Relaxed);
 }
 
 /// Takes one away.

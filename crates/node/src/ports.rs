@@ -60,6 +60,7 @@ impl<'a> PortsOf<'a> {
             latch: None,
             sends: false,
             receives: false,
+            keys: None,
         };
         for (index, (ingress, egress)) in (0..16u8).zip(ports.ingress.iter().zip(&ports.egress)) {
             let entry = RelayEntry {
@@ -67,6 +68,7 @@ impl<'a> PortsOf<'a> {
                 ingress: side(*ingress),
                 egress: side(*egress),
                 unleased: false,
+                resumed: None,
                 silence: None,
             };
             if let Err(error) = relay.install(session.stream(index), entry) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use call::{CallCommand, CallId, CallRecord, Change, Epoch, HomeId, Incarnation, InviteKey};
 use call::{NodeId, Secret};
 use cluster::{Applied, Batch, Cluster, Command, Delta, DrainedUntil, FloatingHome, FrameSink, Health, Held};
-use cluster::{Outcome, Seams, Urgency};
+use cluster::{Outcome, Seams, State, Urgency};
 use env::{Disk, DiskOp, Lane, Purpose};
 use futures::channel::oneshot;
 use machine::Rng;
@@ -114,6 +114,11 @@ impl Replica {
     /// Waits until everything that was proposed before is applied. False if this process was fenced off.
     pub(crate) async fn barrier(&self) -> bool {
         self.cluster.proposer().ask(Command::Tick).await.is_some()
+    }
+
+    /// Whether media may be secured: every node knows how.
+    pub(crate) fn secures(&self) -> bool {
+        self.cluster.read(State::secures)
     }
 
     /// What a quorum holds of a call.

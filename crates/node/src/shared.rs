@@ -602,8 +602,9 @@ impl Shared {
 
     /// Hands what the relay noticed to those whom it concerns.
     pub(crate) fn noticed(&self, event: env::RelayEvent) {
-        use env::RelayEvent::{Heard, Latched, Silent};
-        let (Latched { id, .. } | Silent { id, .. } | Heard { id, .. }) = event;
+        use env::RelayEvent::{Forged, Heard, Latched, Mark, Silent};
+        let (Latched { id, .. } | Silent { id, .. } | Heard { id, .. } | Forged { id, .. } | Mark { id, .. }) =
+            event;
         let actor = lock(&self.sessions).get(&Session::number_of(id)).cloned();
         if let Some(actor) = actor {
             let _ = actor.send_message(media::Msg::Noticed(event));

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::media::Media;
+use crate::media::{Media, Transport};
 use crate::session::Session;
 
 /// How an answer fails its offer.
@@ -26,6 +26,12 @@ pub enum AnswerError {
     /// A line accepts what the offer had refused.
     #[error("m= line {index} of the answer accepts a refused stream")]
     Refused {
+        /// Its index, from 0.
+        index: usize,
+    },
+    /// A line is secured by none of the offered keys (RFC 4568 §7.1.3).
+    #[error("m= line {index} of the answer names no offered key")]
+    Crypto {
         /// Its index, from 0.
         index: usize,
     },
@@ -57,14 +63,27 @@ pub fn check_answer(offer: &Session<'_>, answer: &Session<'_>) -> Result<(), Ans
         if !offered.is_active() {
             return Err(AnswerError::Refused { index });
         }
-        if offered.transport != answered.transport {
+        // Many answer an offer of RTP/SAVP in clear. Whether that will do is not for this page to say.
+        let in_clear = offered.is_sdes() && answered.transport == Transport::Rtp;
+        if offered.transport != answered.transport && !in_clear {
             return Err(AnswerError::Kind { index });
+        }
+        if answered.is_sdes() && !names_a_key(offered, answered) {
+            return Err(AnswerError::Crypto { index });
         }
         if offered.transport.is_rtp() && !share_codec(offered, answered) {
             return Err(AnswerError::NoCommonCodec { index });
         }
     }
     Ok(())
+}
+
+/// Whether an answer takes one of the offered keys: its tag, and the suite behind it.
+fn names_a_key(offered: &Media<'_>, answered: &Media<'_>) -> bool {
+    let chosen = answered.cryptos().next();
+    chosen.is_some_and(|chosen| {
+        offered.cryptos().any(|ours| ours.tag == chosen.tag && ours.key.suite() == chosen.key.suite())
+    })
 }
 
 /// Whether two descriptions have a codec in common; by name, since the answerer may number it anew.
@@ -96,6 +115,21 @@ mod tests {
         assert_eq!(check(&both, audio), Err(AnswerError::Count { offered: 2, answered: 1 }));
         assert_eq!(check(&both, &format!("{video}{audio}")), Err(AnswerError::Kind { index: 0 }));
         assert_eq!(check(audio, "m=audio 9 RTP/SAVP 0\n"), Err(AnswerError::Kind { index: 0 }));
+    }
+
+    #[test]
+    fn a_secured_answer_names_an_offered_key() {
+        let key = "inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR";
+        let secured = |tag: u32, bits: u32| {
+            format!("m=audio 9 RTP/SAVP 0\na=crypto:{tag} AES_CM_128_HMAC_SHA1_{bits} {key}\n")
+        };
+        let offer = format!("{}a=crypto:2 AES_CM_128_HMAC_SHA1_32 {key}\n", secured(1, 80));
+        for good in [secured(1, 80), secured(2, 32), "m=audio 9 RTP/AVP 0\n".to_owned()] {
+            assert_eq!(check(&offer, &good), Ok(()), "{good}");
+        }
+        for bad in [secured(1, 32), secured(3, 80), "m=audio 9 RTP/SAVP 0\n".to_owned()] {
+            assert_eq!(check(&offer, &bad), Err(AnswerError::Crypto { index: 0 }), "{bad}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! A [`Session`] borrows the body that it was read from. Everything that is written comes from one pass over
 //! the original lines ([`Rewrite`]), which copies every byte that it has no reason to change: unknown
-//! attributes, T.38, keys and format parameters pass as they are.
+//! attributes, T.38 and format parameters pass as they are. A stream can be written secured or in clear,
+//! whatever its author wrote: keys (`a=crypto`) belong to a leg.
 //!
 //! Absent by design: sockets, names (a `c=` line with a host name gives no endpoint), any knowledge of SIP,
 //! and any state. Which version an `o=` line carries is the caller's record; this crate writes what it is told.
@@ -26,6 +27,7 @@
 
 mod answer;
 mod codec;
+mod crypto;
 mod direction;
 mod line;
 mod media;
@@ -34,6 +36,7 @@ mod session;
 
 pub use answer::{AnswerError, check_answer};
 pub use codec::{Codec, CodecList};
+pub use crypto::{Crypto, Security};
 pub use direction::Direction;
 pub use line::{BODY_MAX, LINE_MAX, LINES_MAX};
 pub use media::{Endpoint, FORMATS_MAX, Media, MediaKind, Transport};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::codec::Codec;
+use crate::crypto::Crypto;
 use crate::direction::Direction;
 use crate::line::{Lines, number, words};
 use crate::session::Unsupported;
@@ -153,6 +154,20 @@ impl<'a> Media<'a> {
     /// What carries it.
     pub fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Whether it is secured under keys in the description (RFC 4568): RTP/SAVP, and not DTLS.
+    pub fn is_sdes(&self) -> bool {
+        matches!(self.protocol, b"RTP/SAVP" | b"RTP/SAVPF")
+    }
+
+    /// The author's keys that we can use, in the author's order of preference.
+    pub fn cryptos(&self) -> impl Iterator<Item = Crypto> + use<'a> {
+        let section = if self.is_sdes() { self.section } else { &[] };
+        Lines::of(section).map_while(Result::ok).filter_map(|line| match line.attribute()? {
+            (b"crypto", Some(value)) => Crypto::read(value),
+            _ => None,
+        })
     }
 
     /// The port as written; 0 means that the stream is refused or over (RFC 3264 §5.1, §6).

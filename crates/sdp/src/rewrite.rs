@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::codec::CodecList;
+use crate::crypto::Security;
 use crate::line::{Line, Lines, number, words};
-use crate::media::{Media, MediaKind};
+use crate::media::{Media, MediaKind, Transport};
 use crate::session::Session;
 
 /// The `o=` line that we write. Its version rises by one with each changed description that we send in the
@@ -55,6 +56,8 @@ pub struct Rewrite<'a> {
     pub anchor: Option<Anchor<'a>>,
     /// Which codecs stay.
     pub codecs: Codecs<'a>,
+    /// How each stream is secured, by the index of its `m=` line; one that is not listed, as its author has it.
+    pub security: &'a [Security],
 }
 
 /// Why a description cannot be written.
@@ -78,7 +81,12 @@ impl Session<'_> {
     /// # Errors
     /// A stream has no port in `anchor`.
     pub fn anchored(&self, anchor: &Anchor<'_>, origin: Origin) -> Result<Vec<u8>, RewriteError> {
-        self.rewritten(&Rewrite { origin: Some(origin), anchor: Some(*anchor), codecs: Codecs::Keep })
+        self.rewritten(&Rewrite {
+            origin: Some(origin),
+            anchor: Some(*anchor),
+            codecs: Codecs::Keep,
+            security: &[],
+        })
     }
 
     /// The description, changed as asked.
@@ -91,10 +99,12 @@ impl Session<'_> {
         // The lines were checked when the session was read.
         for line in Lines::of(self.body()).map_while(Result::ok) {
             if line.kind == b'm' {
+                writer.close_stream();
                 writer.media = streams.next().map(|(index, media)| Stream { index, media, kept: None });
             }
             writer.line(line)?;
         }
+        writer.close_stream();
         Ok(writer.out)
     }
 
@@ -144,6 +154,38 @@ impl Writer<'_, '_, '_> {
         Ok(())
     }
 
+    /// How the stream that is being written is to be secured. A refused one, and one that is no RTP or whose keys are not
+    /// in its description, is left alone.
+    fn security(&self) -> &Security {
+        let stream = self.media.as_ref().filter(|stream| {
+            let media = stream.media;
+            media.is_active() && (media.is_sdes() || media.transport == Transport::Rtp)
+        });
+        stream.and_then(|stream| self.rewrite.security.get(stream.index)).unwrap_or(&Security::Keep)
+    }
+
+    /// What carries a stream, as it is to be secured.
+    fn protocol<'m>(&self, media: &Media<'m>) -> &'m [u8] {
+        let has_feedback = media.protocol.ends_with(b"F");
+        match (self.security(), has_feedback) {
+            (Security::Keep, _) => media.protocol,
+            (Security::Plain, false) => b"RTP/AVP",
+            (Security::Plain, true) => b"RTP/AVPF",
+            (Security::Sdes(_), false) => b"RTP/SAVP",
+            (Security::Sdes(_), true) => b"RTP/SAVPF",
+        }
+    }
+
+    /// Our keys stand behind what the author said of a stream.
+    fn close_stream(&mut self) {
+        let Security::Sdes(keys) = self.security() else { return };
+        let keys = keys.clone();
+        if !self.out.ends_with(b"\n") {
+            self.out.extend_from_slice(b"\r\n");
+        }
+        keys.iter().for_each(|crypto| crypto.write(&mut self.out));
+    }
+
     fn origin(&mut self, line: Line<'_>, origin: Origin) {
         self.out.extend_from_slice(b"o=- ");
         self.number(origin.id);
@@ -170,7 +212,8 @@ impl Writer<'_, '_, '_> {
             }
             _ => None,
         };
-        if port.is_none() && kept.is_none() {
+        let protocol = self.protocol(media);
+        if port.is_none() && kept.is_none() && protocol == media.protocol {
             self.out.extend_from_slice(line.raw);
             return Ok(());
         }
@@ -184,7 +227,7 @@ impl Writer<'_, '_, '_> {
             None => self.out.extend_from_slice(old_port),
         }
         self.out.push(b' ');
-        self.out.extend_from_slice(media.protocol);
+        self.out.extend_from_slice(protocol);
         match &kept {
             Some(kept) => {
                 for payload in kept {
@@ -214,6 +257,9 @@ impl Writer<'_, '_, '_> {
             if payload != b"*" && number::<u8>(payload).is_none_or(|payload| !kept.contains(&payload)) {
                 return;
             }
+        }
+        if name == b"crypto" && *self.security() != Security::Keep {
+            return;
         }
         match (self.rewrite.anchor, name) {
             (Some(_), name) if ends_at_the_relay(name, value) => {}
@@ -317,7 +363,7 @@ mod tests {
 
     fn anchored(ports: &[u16]) -> Rewrite<'_> {
         let anchor = Some(Anchor { address: OURS, ports });
-        Rewrite { origin: Some(ORIGIN), anchor, codecs: Codecs::Keep }
+        Rewrite { origin: Some(ORIGIN), anchor, codecs: Codecs::Keep, security: &[] }
     }
 
     #[test]
@@ -339,6 +385,49 @@ mod tests {
         assert_eq!(rewrite(body, &anchored(&[10_000])), Err(RewriteError::NoPort { index: 1 }));
     }
 
+    fn secured(body: &str, security: &[Security]) -> String {
+        rewrite(body, &Rewrite { security, ..anchored(&[10_000, 10_002]) }).expect("ports enough")
+    }
+
+    fn crypto(tag: u32) -> crate::crypto::Crypto {
+        let key = env::SrtpKey::new(env::SrtpSuite::AesCm80, &[0; 30]).expect("30 octets");
+        crate::crypto::Crypto { tag, key }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_leg_and_never_the_peers() {
+        let body = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+            m=audio 4000 RTP/SAVP 8\r\na=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+            m=audio 4002 RTP/AVPF 8";
+        let ours = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
+        let sdes = Security::Sdes(SmallVec::from_elem(crypto(1), 1));
+        let got = secured(body, &[Security::Plain, sdes.clone()]);
+        assert!(
+            got.ends_with(&format!("m=audio 10000 RTP/AVP 8\r\nm=audio 10002 RTP/SAVPF 8\r\n{ours}")),
+            "{got}"
+        );
+        let got = secured(body, &[sdes, Security::Plain]);
+        assert!(
+            got.ends_with(&format!("m=audio 10000 RTP/SAVP 8\r\n{ours}m=audio 10002 RTP/AVPF 8")),
+            "{got}"
+        );
+        // The twin: what is not ours to secure stays as it is.
+        assert!(secured(body, &[]).contains("inline:WVNf"));
+    }
+
+    #[test]
+    fn what_is_no_rtp_or_secured_otherwise_is_left_alone() {
+        let sdes = || Security::Sdes(SmallVec::from_elem(crypto(1), 1));
+        for stream in ["image 4000 udptl t38", "audio 0 RTP/AVP 8", "audio 4000 UDP/TLS/RTP/SAVP 8"] {
+            let body =
+                format!("v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm={stream}\r\n");
+            for security in [sdes(), Security::Plain] {
+                let expected = stream.replace("4000", "10000");
+                assert!(secured(&body, &[security]).ends_with(&format!("m={expected}\r\n")));
+            }
+        }
+    }
+
     #[test]
     fn ipv4_becomes_ipv6_where_our_side_is_ipv6() {
         let body = "v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
@@ -346,7 +435,12 @@ mod tests {
         let anchor = Some(Anchor { address, ports: &[10_000] });
         let got = rewrite(
             body,
-            &Rewrite { origin: Some(Origin { address, ..ORIGIN }), anchor, codecs: Codecs::Keep },
+            &Rewrite {
+                origin: Some(Origin { address, ..ORIGIN }),
+                anchor,
+                codecs: Codecs::Keep,
+                security: &[],
+            },
         );
         let expected =
             "v=0\no=- 77 3 IN IP6 2001:db8::7\ns=-\nc=IN IP6 2001:db8::7\nt=0 0\nm=audio 10000 RTP/AVP 0\n";

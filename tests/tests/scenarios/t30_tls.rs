@@ -187,7 +187,7 @@ fn shown(authority: &Authority, at: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn section(own: &Path, ca: &Path) -> String {
+pub(crate) fn section(own: &Path, ca: &Path) -> String {
     let (own, ca) = (own.display(), ca.display());
     format!("\n[sip.tls]\ncertificate = \"{own}\"\nkey = \"{own}\"\nca = \"{ca}\"\n")
 }

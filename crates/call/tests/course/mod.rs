@@ -101,6 +101,7 @@ impl Course {
             strip: 0,
             seed: 42,
             proof: None,
+            secures: true,
         };
         let id = CallId::new(Incarnation(1), 1);
         let mut call =

@@ -106,6 +106,10 @@ pub struct World {
     pub events: Vec<Event>,
     pub proposed: VecDeque<CallCommand>,
     pub relay: Vec<String>,
+    /// What the relay was told last.
+    pub entry: Option<env::RelayEntry>,
+    /// How the peers speak to us.
+    pub transport: Transport,
     pub ended: bool,
     /// How often it said that it ended.
     pub endings: usize,
@@ -166,16 +170,30 @@ impl World {
 
     /// A call with this INVITE and these settings.
     pub fn with(invite: &str, change: impl Fn(&mut Trunk, &mut Gateway)) -> World {
-        World::made(invite, change, None)
+        World::made(invite, change, None, Transport::Udp)
+    }
+
+    /// As `with`, but both sides speak TLS.
+    pub fn under_tls(invite: &str, change: impl Fn(&mut Trunk, &mut Gateway)) -> World {
+        let change = |trunk: &mut Trunk, gateway: &mut Gateway| {
+            gateway.targets = vec![SipTarget::parse("sip:198.51.100.1:5060;transport=tls").unwrap()];
+            change(trunk, gateway);
+        };
+        World::made(invite, change, None, Transport::Tls)
     }
 
     /// A call whose caller proved by digest who it is; if that was used before it hears this challenge.
     pub fn with_proof(invite: &str, again: &[u8]) -> World {
         let used = auth::Use { issued: ClusterTime(1), salt: 2, nc: 1 };
-        World::made(invite, |_, _| {}, Some(call::Proof { used, again: again.to_vec() }))
+        World::made(invite, |_, _| {}, Some(call::Proof { used, again: again.to_vec() }), Transport::Udp)
     }
 
-    fn made(invite: &str, change: impl Fn(&mut Trunk, &mut Gateway), proof: Option<call::Proof>) -> World {
+    fn made(
+        invite: &str,
+        change: impl Fn(&mut Trunk, &mut Gateway),
+        proof: Option<call::Proof>,
+        transport: Transport,
+    ) -> World {
         let context = Arc::new(Context {
             home: HomeId(0),
             epoch: Epoch(1),
@@ -184,7 +202,7 @@ impl World {
             seal: Arc::new(auth::Seal::new(&[7; 16])),
             secret: Secret::new([7; 16]),
             domain: "sbc.example".into(),
-            addresses: vec![(Transport::Udp, OURS.parse().unwrap())],
+            addresses: vec![(transport, OURS.parse().unwrap())],
             advertise: None,
             times: transaction::Times::default(),
             media: "203.0.113.1".parse().unwrap(),
@@ -192,11 +210,12 @@ impl World {
         let (now, wall) = (Instant::ZERO, WallTime(1_000_000));
         let arrival = Arrival {
             invite: OwnedMessage::parse(Bytes::from(invite.to_owned()), Framing::Datagram).unwrap(),
-            flow: flow(CALLER),
+            flow: Flow { transport, ..flow(CALLER) },
             party: party(),
             strip: 0,
             seed: 42,
             proof,
+            secures: true,
         };
         let id = CallId::new(Incarnation(1), 1);
         let mut ports = HomePorts { first: 10_000, keeps: true };
@@ -214,6 +233,8 @@ impl World {
             events: Vec::new(),
             proposed: VecDeque::new(),
             relay: Vec::new(),
+            entry: None,
+            transport,
             ended: false,
             endings: 0,
             remains: Vec::new(),
@@ -253,7 +274,7 @@ impl World {
     pub fn receive_by(&mut self, local: &str, from: &str, text: &str) {
         let bytes = Bytes::from(text.to_owned());
         let message = OwnedMessage::parse(bytes, Framing::Datagram).expect("the test writes good SIP");
-        let flow = Flow { local: local.parse().unwrap(), ..flow(from) };
+        let flow = Flow { local: local.parse().unwrap(), transport: self.transport, ..flow(from) };
         self.input(Input::Received { message, flow });
     }
 
@@ -356,12 +377,16 @@ impl World {
                     self.remains = remains;
                 }
                 Output::Relay(call::RelayChange::Set(index, entry)) => {
+                    self.entry = Some(env::RelayEntry::clone(&entry));
                     let remote = |side: &env::SideConfig| side.remote.map(|r| r.rtp.to_string());
                     self.relay.push(format!(
                         "{index} {:?} {:?}",
                         remote(&entry.ingress),
                         remote(&entry.egress)
                     ));
+                }
+                Output::Relay(call::RelayChange::Recorded(mark)) => {
+                    self.relay.push(format!("recorded {mark:?}"))
                 }
                 Output::Relay(call::RelayChange::Remove) => {
                     self.relay.push("remove".into());
@@ -476,6 +501,7 @@ pub fn name_of(command: &CallCommand) -> &'static str {
             Change::Advance(..) => "Advance",
             Change::End(_) => "End",
             Change::Rehome(_) => "Rehome",
+            Change::Mark(_) => "Mark",
         },
     }
 }

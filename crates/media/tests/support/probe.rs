@@ -18,6 +18,7 @@ pub fn packets(bytes: &[u8]) {
         latch,
         sends: true,
         receives: true,
+        keys: None,
     };
     let latch = IpAddr::from([192, 0, 2, 3]);
     let entry = RelayEntry {
@@ -25,6 +26,7 @@ pub fn packets(bytes: &[u8]) {
         ingress: side(10_000, [192, 0, 2, 1], None),
         egress: side(10_002, [10, 0, 0, 5], Some(latch)),
         unleased: false,
+        resumed: None,
         silence: Some(Duration::from_millis(100)),
     };
     let mut now = Instant::ZERO;
@@ -43,7 +45,9 @@ pub fn packets(bytes: &[u8]) {
             _ => SocketAddr::from(([203, 0, 113, 66], 4000)),
         };
         session.handle_timeout(now);
-        if let Verdict::Forward(to) = session.received(now, side, component, from, packet) {
+        let mut buffer = packet.to_vec();
+        let verdict = session.received(now, side, component, from, &mut buffer, packet.len());
+        if let Verdict::Forward { to, .. } = verdict {
             // I-37, and nothing invalid passes.
             assert_ne!(from.ip(), IpAddr::from([203, 0, 113, 66]));
             match side {

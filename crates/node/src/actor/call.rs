@@ -203,6 +203,11 @@ impl CallActor {
                     let _ = media.send_message(media::Msg::Set(index, entry));
                 }
             }
+            RelayChange::Recorded(mark) => {
+                if let Some(media) = self.shared.media(id) {
+                    let _ = media.send_message(media::Msg::Recorded(mark));
+                }
+            }
             RelayChange::Remove => match self.shared.release_media(id) {
                 Some(media) => {
                     if media.send_message(media::Msg::Remove(me.clone())).is_err() {

@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ::call::{Input, LegQuality, Side};
+use ::call::{Input, LegQuality, Mark, Side};
 use env::{RelayEntry, RelayEvent, RelayId, RelaySide, SideFigures};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actor::call;
-use crate::metrics::add;
+use crate::metrics::{add, add_many};
 use crate::shared::Shared;
 
 /// What a media session's actor is told.
@@ -17,6 +17,8 @@ use crate::shared::Shared;
 pub(crate) enum Msg {
     /// Install or replace the entry of a stream, by the index of its `m=` line.
     Set(u8, Box<RelayEntry>),
+    /// A mark is recorded that the relay asked for.
+    Recorded(Mark),
     /// The relay noticed something.
     Noticed(RelayEvent),
     /// Remove everything and tell this call's actor what was measured.
@@ -57,6 +59,11 @@ impl Session {
         RelayId(u64::from(index & 0xF) << 56 | self.number)
     }
 
+    /// The stream's index in the relay's name for it.
+    pub(crate) const fn index_of(id: RelayId) -> u8 {
+        (id.0 >> 56) as u8 & 0xF
+    }
+
     /// The session's number in the relay's name for a stream.
     pub(crate) const fn number_of(id: RelayId) -> u64 {
         id.0 & 0xFF_FFFF_FFFF_FFFF
@@ -81,6 +88,10 @@ impl Actor for MediaActor {
     async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Set(index, entry) => self.set(state, index, *entry),
+            Msg::Recorded(mark) => {
+                let id = state.session.stream(mark.stream);
+                self.shared.world.relay.recorded(id, mark.side.into(), mark.into());
+            }
             Msg::Noticed(event) => self.noticed(state, event),
             Msg::Remove(call) => {
                 self.remove(state, &call);
@@ -110,6 +121,13 @@ impl MediaActor {
         let input = match event {
             RelayEvent::Latched { side, remote, .. } => Input::Latched(side_of(side), remote.rtp),
             RelayEvent::Silent { side, .. } => Input::Silent(side_of(side)),
+            RelayEvent::Mark { id, side, mark } => {
+                Input::Mark(Mark::of(side_of(side), Session::index_of(id), mark))
+            }
+            RelayEvent::Forged { packets, .. } => {
+                add_many(&self.shared.metrics.srtp_forged, packets);
+                Input::Forged
+            }
             // Only silence is reported to the call.
             RelayEvent::Heard { .. } => return,
         };

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId};
+use env::{Clock, Relay, RelayEntry, RelayEvent, RelayFigures, RelayId, RelaySide, SrtpMark};
 use machine::Instant;
 use media::RelaySession;
 
@@ -150,6 +150,15 @@ impl Relay for SocketRelay {
         let session = Arc::clone(&lock(&self.entries).get(&id)?.session);
         let session = lock(&session);
         session.as_ref().map(RelaySession::figures)
+    }
+
+    fn recorded(&self, id: RelayId, side: RelaySide, mark: SrtpMark) {
+        let session = lock(&self.entries).get(&id).map(|installed| Arc::clone(&installed.session));
+        if let Some(session) = session
+            && let Some(session) = lock(&session).as_mut()
+        {
+            session.recorded(side, mark);
+        }
     }
 
     fn poll_events(&self, events: &mut Vec<RelayEvent>) {

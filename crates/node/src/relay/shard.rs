@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use env::{Clock, RelayId, RelaySide};
 use machine::Instant;
-use media::{Component, Verdict};
+use media::{Component, GROWTH_MAX, Verdict};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::net::{RecvFlags, SendFlags, connect, connect_unspec, recv, recvfrom, send, sendto};
 
@@ -179,7 +179,7 @@ struct Worker {
 impl Worker {
     fn run(&mut self, clock: &dyn Clock) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut buffer = vec![0; PACKET_MAX];
+        let mut buffer = vec![0; PACKET_MAX + GROWTH_MAX];
         let mut sweep_at = clock.now() + SWEEP;
         loop {
             let left = sweep_at.since(clock.now());
@@ -217,16 +217,20 @@ impl Worker {
         let stream = usize::try_from(data >> 2).ok().and_then(|index| self.streams.get(index));
         let Some(Some(stream)) = stream else { return false };
         // An error here is an ICMP message about an earlier packet, or a race: nothing to relay.
-        let Ok((length, from)) = stream.receive(place, buffer) else { return false };
-        let Some(packet) = buffer.get(..length) else { return true };
+        let (room, _) = buffer.split_at_mut(PACKET_MAX);
+        let Ok((length, from)) = stream.receive(place, room) else { return false };
+        if length > PACKET_MAX {
+            return true;
+        }
         let mut session = lock(&stream.session);
         let Some(session) = session.as_mut() else { return true };
-        let verdict = session.received(now, place.side(), place.component(), from, packet);
+        let verdict = session.received(now, place.side(), place.component(), from, buffer, length);
         while let Some(event) = session.poll_event() {
             lock(&self.shared.events).push(event);
         }
         // The lock is held while sending: once an update has returned, nothing goes to the old address.
-        if let Verdict::Forward(to) = verdict
+        if let Verdict::Forward { to, length } = verdict
+            && let Some(packet) = buffer.get(..length)
             && (session.is_unleased() || !self.shared.is_mute(now, stream.sockets.ip()))
         {
             stream.send(place.across(), to, packet);

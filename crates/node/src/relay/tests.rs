@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use env::{
     Clock, Relay as _, RelayEntry, RelayEvent, RelayId, RelayKind, RelayRemote, RelaySide, SideConfig,
+    SideKeys, SrtpCount, SrtpKey, SrtpMark, SrtpSuite,
 };
 use machine::{Instant, WallTime};
+use media::{Receiver, Sender};
 
 use super::SocketRelay;
 
@@ -72,7 +74,7 @@ fn free() -> SocketAddr {
 }
 
 fn side(local: SocketAddr, peer: &Peer) -> SideConfig {
-    SideConfig { local, remote: Some(peer.remote()), latch: None, sends: true, receives: true }
+    SideConfig { local, remote: Some(peer.remote()), latch: None, sends: true, receives: true, keys: None }
 }
 
 struct World {
@@ -94,10 +96,11 @@ impl World {
             ingress: side(free(), &caller),
             egress: side(free(), &callee),
             unleased: false,
+            resumed: None,
             silence: None,
         })
         .take(100)
-        .find(|entry| relay.install(ID, *entry).is_ok())
+        .find(|entry| relay.install(ID, entry.clone()).is_ok())
         .expect("free ports");
         World { relay, clock, caller, callee, entry }
     }
@@ -152,6 +155,60 @@ fn media_and_control_arrive_unchanged_from_the_right_ports() {
     assert_eq!(world.relay.remove(ID), None);
 }
 
+/// The caller's packets are secured, the callee's are not; over the wrap, and past packets that somebody made up.
+#[test]
+fn srtp_becomes_rtp_and_back_over_the_wrap_and_what_is_forged_is_counted() {
+    let mut world = World::new();
+    let key = |fill| SrtpKey::new(SrtpSuite::AesCm80, &[fill; 30]).expect("30 octets");
+    world.entry.ingress.keys = Some(SideKeys { receive: Some(key(1)), send: Some(key(2)) });
+    world.relay.update(ID, world.entry.clone()).expect("same ports");
+    let (ingress, egress) = (world.entry.ingress.local, world.entry.egress.local);
+    let packet = |sequence: u16| {
+        let [s0, s1] = sequence.to_be_bytes();
+        [0x80, 8, s0, s1, 0, 0, 0, 160, 0, 0, 0, 7, 0xd5, 0xd5]
+    };
+    let (mut peer, mut ears) = (Sender::new(key(1), None), Receiver::new(key(2), Vec::new()));
+    peer.recorded(SrtpMark { count: SrtpCount::Sent(7), value: 2 });
+    for sequence in [0xFFFD, 0xFFFE, 0xFFFF, 0, 1] {
+        let clear = packet(sequence);
+        let header = media::read_rtp(&clear).expect("RTP");
+        let mut secured = [&clear[..], &[0; media::GROWTH_MAX]].concat();
+        let length = peer.seal_rtp(&mut secured, clear.len(), &header).expect("sent");
+        peer.recorded(SrtpMark { count: SrtpCount::Sent(7), value: 2 });
+        secured.truncate(length);
+        let mut forged = secured.clone();
+        forged[13] ^= 1;
+        for bytes in [&forged, &secured] {
+            world.caller.rtp.send_to(bytes, ingress).expect("send");
+        }
+        // In order: had the forged one passed, it would come first.
+        assert_eq!(receive(&world.callee.rtp), (clear.to_vec(), egress));
+        if sequence == 0 {
+            // Both directions asked for what comes behind the wrap long before.
+            let events = world.events();
+            for count in [SrtpCount::Sent(7), SrtpCount::Heard(7)] {
+                let mark = SrtpMark { count, value: 2 };
+                assert!(events.contains(&RelayEvent::Mark { id: ID, side: RelaySide::Ingress, mark }));
+            }
+        }
+        world.callee.rtp.send_to(&clear, egress).expect("send");
+        if sequence == 0 {
+            // Beyond the wrap nothing is sent before that is recorded: it is asked for again.
+            let wrap = SrtpMark { count: SrtpCount::Sent(7), value: 2 };
+            let wanted = RelayEvent::Mark { id: ID, side: RelaySide::Ingress, mark: wrap };
+            assert!((0..10).any(|_| world.events().contains(&wanted)));
+            world.relay.recorded(ID, RelaySide::Ingress, wrap);
+            continue;
+        }
+        let (mut heard, _) = receive(&world.caller.rtp);
+        assert_ne!(heard[12..14], clear[12..14], "secured");
+        let (length, _) = ears.open_rtp(&mut heard, &header).expect("ours");
+        assert_eq!(heard[..length], clear);
+    }
+    let figures = world.relay.figures(ID).expect("installed");
+    assert_eq!((figures.ingress.packets, figures.ingress.forged, figures.ingress.unsent), (5, 5, 1));
+}
+
 #[test]
 fn a_stranger_is_not_heard() {
     let world = World::new();
@@ -167,7 +224,7 @@ fn a_stranger_is_not_heard() {
 fn a_latched_address_is_reported_and_served() {
     let mut world = World::new();
     world.entry.ingress.latch = Some([127, 0, 0, 3].into());
-    world.relay.update(ID, world.entry).expect("same ports");
+    world.relay.update(ID, world.entry.clone()).expect("same ports");
     let behind_nat = UdpSocket::bind("127.0.0.3:0").expect("bind");
     behind_nat.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
     behind_nat.send_to(&rtp(1), world.entry.ingress.local).expect("send");
@@ -183,7 +240,7 @@ fn after_an_update_returns_nothing_goes_to_the_old_address() {
     let mut world = World::new();
     let moved = Peer::new();
     world.entry.egress.remote = Some(moved.remote());
-    world.relay.update(ID, world.entry).expect("same ports");
+    world.relay.update(ID, world.entry.clone()).expect("same ports");
     world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
     assert_eq!(receive(&moved.rtp).0, rtp(1));
     world.callee.rtp.set_nonblocking(true).expect("nonblocking");
@@ -193,9 +250,9 @@ fn after_an_update_returns_nothing_goes_to_the_old_address() {
 #[test]
 fn a_taken_port_is_an_error_and_installs_nothing() {
     let world = World::new();
-    let mut entry = world.entry;
+    let mut entry = world.entry.clone();
     entry.ingress.local = address(&world.caller.rtp);
-    let error = world.relay.install(RelayId(8), entry).expect_err("taken");
+    let error = world.relay.install(RelayId(8), entry.clone()).expect_err("taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(world.relay.figures(RelayId(8)), None);
     // An update that cannot bind leaves the old entry at work.
@@ -208,11 +265,12 @@ fn a_taken_port_is_an_error_and_installs_nothing() {
 fn an_update_may_move_our_ports() {
     let mut world = World::new();
     let old = world.entry.ingress.local;
-    let entry = world.entry;
-    world.entry = std::iter::repeat_with(|| RelayEntry { ingress: side(free(), &world.caller), ..entry })
-        .take(100)
-        .find(|entry| world.relay.update(ID, *entry).is_ok())
-        .expect("free ports");
+    let entry = world.entry.clone();
+    world.entry =
+        std::iter::repeat_with(|| RelayEntry { ingress: side(free(), &world.caller), ..entry.clone() })
+            .take(100)
+            .find(|entry| world.relay.update(ID, entry.clone()).is_ok())
+            .expect("free ports");
     assert_ne!(world.entry.ingress.local, old);
     world.caller.rtp.send_to(&rtp(1), world.entry.ingress.local).expect("send");
     assert_eq!(receive(&world.callee.rtp).0, rtp(1));
@@ -259,7 +317,7 @@ fn silence_is_reported_by_the_thread() {
     let mut world = World::new();
     world.entry.silence = Some(Duration::from_secs(10));
     world.entry.egress.sends = false;
-    world.relay.update(ID, world.entry).expect("same ports");
+    world.relay.update(ID, world.entry.clone()).expect("same ports");
     assert_eq!(world.events(), [RelayEvent::Silent { id: ID, side: RelaySide::Ingress }]);
 }
 
@@ -304,7 +362,7 @@ fn a_steady_peer_that_signals_a_move_is_heard_and_served_there() {
     talk(&world);
     let moved = Peer::new();
     world.entry.ingress.remote = Some(moved.remote());
-    world.relay.update(ID, world.entry).expect("same ports");
+    world.relay.update(ID, world.entry.clone()).expect("same ports");
     packets_until_heard(&world, &moved.rtp);
     world.callee.rtp.send_to(&rtp(3), world.entry.egress.local).expect("send");
     assert_eq!(receive(&moved.rtp).0, rtp(3));

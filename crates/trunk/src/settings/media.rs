@@ -104,9 +104,9 @@ words! {
     Srtp {
         /// Never.
         Off = "off",
-        /// Where the peer offers it.
+        /// Where both can: offered to whom TLS leads, asked again in clear if refused; taken where it is offered.
         Optional = "optional",
-        /// Always.
+        /// Always: a call that can't be secured is refused.
         Required = "required",
     }
 }

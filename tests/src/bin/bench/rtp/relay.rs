@@ -39,12 +39,14 @@ pub fn main(words: &[&str]) -> io::Result<()> {
             latch: None,
             sends: true,
             receives: true,
+            keys: None,
         };
         let entry = RelayEntry {
             kind: RelayKind::Rtp { clock_rate: 8000 },
             ingress: side(ingress, INGRESS),
             egress: side(egress, EGRESS),
             unleased: false,
+            resumed: None,
             silence: Some(std::time::Duration::from_secs(10)),
         };
         relay.install(RelayId(call as u64), entry)?;
