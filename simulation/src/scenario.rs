@@ -272,12 +272,16 @@ fn tasks(site: &Site<'_>) -> Vec<usize> {
     ids.filter_map(|id| site.members.life(id)).map(|life| life.tasks()).collect()
 }
 
-/// What nodes keep of calls though none is left, when ports had their rest. Tasks of homes and links come and go with
-/// those: they are the same where nothing went wrong.
+/// What nodes keep of calls though none is left, when ports had their rest and deadlines of what has ended have passed.
+/// Tasks of homes, links and connections come and go with those: they are the same where nothing went wrong.
 async fn leftovers(site: &mut Site<'_>, before: &[usize]) -> Option<String> {
-    site.pass(site.world.clock.now() + PORTS_REST).await;
+    let deadline = site.world.clock.now() + LINGER_MAX;
+    let rests = |site: &Site<'_>| site.members.alive().iter().all(|node| node.leftovers() == (0, 0));
+    while !rests(site) && site.world.clock.now() < deadline {
+        site.pass(site.world.clock.now() + STEP * 10).await;
+    }
     let now = tasks(site);
-    if site.plan.faults.is_empty() && now != before {
+    if site.plan.faults.is_empty() && site.plan.variety.tcp == 0 && now != before {
         return Some(format!("the nodes had {before:?} tasks, and have {now:?}"));
     }
     site.members.alive().iter().find_map(|node| {
@@ -322,8 +326,6 @@ const LINGER_MAX: Duration = Duration::from_secs(45);
 const TALK: Duration = Duration::from_millis(2_500);
 /// How long peers of adopted calls take to hear where they live now.
 const SETTLE: Duration = Duration::from_millis(5_500);
-/// Longer than a pair of ports rests.
-const PORTS_REST: Duration = Duration::from_millis(2_500);
 const STEP: Duration = Duration::from_millis(100);
 /// How long a question through both legs, or a BYE, may take.
 const PROBE: Duration = Duration::from_secs(2);

@@ -91,7 +91,7 @@ fn a_cluster_that_holds_something_is_not_restored() {
     let mut crew = Crew::new(1);
     assert_eq!(crew.say(1, Command::Restore(Box::new(backup))), Outcome::Refused(Refused::NotEmpty));
     assert_ne!(crew.state.resources().trunks.len(), 0);
-    assert!(crew.state.resources().trunks.get(&name("line")).is_none());
+    assert!(!crew.state.resources().trunks.contains_key(&name("line")));
 }
 
 #[test]

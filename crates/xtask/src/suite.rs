@@ -101,7 +101,8 @@ fn scenario_run(length: Length) -> Run {
 }
 
 /// Scenarios that want the machine to themselves, by the start of their module's name.
-const ALONE: [&str; 6] = ["t10_", "t30_audio", "t30_srtp", "t30_tls", "t50_flood", "t60_"];
+const ALONE: [&str; 8] =
+    ["t10_", "t30_audio", "t30_digest", "t30_srtp", "t30_tls", "t50_flood", "t60_exact", "t60_held"];
 
 /// One file of `tests/tests`.
 fn tests_of(name: &str) -> Run {

@@ -93,9 +93,11 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             Outcome::TimedOut("ACK of a refusal") if died_amid(story, judged, answered_by(*at)) => true,
             Outcome::TimedOut(_) if is_refused_a_stream(end, *at, judged) => true,
             Outcome::TimedOut(_) if judged.adoption.is_some() => is_lost(end, judged),
-            // A BYE that comes again may find that its call has ended: its node was lost before it could say so.
+            // A BYE that comes again may find that its call has ended: its node was lost before it could say so, or
+            // nobody heard the address that it went to, and who adopted the call learnt of its end from the re-INVITE.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
-                judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
+                judged.adoption.is_some()
+                    || judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
             // Its probe crossed the other end's BYE.
