@@ -115,17 +115,20 @@ impl Actor for CallActor {
 
     async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         let (now, wall) = (self.shared.world.clock.now(), self.shared.world.clock.wall());
-        if matches!(msg, Msg::Due) && self.is_mute(state) {
-            let again = now + MUTE;
-            self.shared.wheel.set(state.id, None, Some(again));
-            (state.deadline, state.unheard) = (Some(again), true);
-            return Ok(());
+        if matches!(msg, Msg::Due) {
+            // Another may have been set since this one passed.
+            self.shared.wheel.set(state.id, state.deadline.take(), None);
+            if self.is_mute(state) {
+                let again = now + MUTE;
+                self.shared.wheel.set(state.id, None, Some(again));
+                (state.deadline, state.unheard) = (Some(again), true);
+                return Ok(());
+            }
         }
         if let Some(call) = &mut state.call {
             match msg {
                 Msg::Input(input) => call.handle(now, wall, *input),
                 Msg::Due => {
-                    state.deadline = None;
                     if std::mem::take(&mut state.unheard) {
                         call.heard_again(now);
                     }
