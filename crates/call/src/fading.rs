@@ -13,7 +13,7 @@ use trunk::Transport;
 
 use crate::attempt::{invite_sent, start_cancel};
 use crate::bridge::Request;
-use crate::call::Call;
+use crate::call::{Call, Stage};
 use crate::exchange::Kind;
 use crate::inbound::Answer;
 use crate::io::Output;
@@ -51,6 +51,12 @@ impl Fading {
 }
 
 impl Call {
+    /// Whether the call is over and a callee that was given up has said nothing final yet. No record tells of it, so
+    /// nobody but this machine cancels it when it begins to ring, or acknowledges it.
+    pub fn has_open_end(&self) -> bool {
+        self.stage == Stage::Over && self.fading.iter().any(|fading| !fading.client.is_final())
+    }
+
     /// Lets an INVITE fade away.
     pub(crate) fn fade(&mut self, now: Instant, fading: Fading) {
         self.fading.push(fading);

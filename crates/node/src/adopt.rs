@@ -25,6 +25,9 @@ const BIND_AGAIN: Duration = Duration::from_millis(50);
 const PORT_TURNS: usize = 8;
 /// Turns that calls get to speak before their home is left.
 const LAST_TURNS: usize = 8;
+/// How long a home waits, before it is left, for callees that were given up and may ring yet.
+const OPEN_ENDS_MAX: Duration = Duration::from_secs(1);
+const OPEN_ENDS_POLL: Duration = Duration::from_millis(20);
 /// How often what they proposed is waited for.
 const LAST_ROUNDS: usize = 2;
 
@@ -81,6 +84,11 @@ impl Shared {
     /// and may be spoken. A BYE whose end is committed would else hear 481 from the next holder.
     async fn finish_sentences(self: &Arc<Shared>, id: HomeId) {
         let Some(home) = self.home(id).filter(|_| !planted("sentences-cut-short")) else { return };
+        let (clock, spawn) = (&self.world.clock, &self.world.spawn);
+        let patience = clock.now() + OPEN_ENDS_MAX;
+        while home.has_open_ends() && clock.now() < patience {
+            spawn.sleep_until(clock.now() + OPEN_ENDS_POLL).await;
+        }
         home.deafen();
         // What was heard last is proposed some turns later: a call asks its media first how it was.
         for _ in 0..LAST_ROUNDS {

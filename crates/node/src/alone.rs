@@ -68,7 +68,8 @@ impl Shared {
     /// Whether there has been no majority for longer than an election takes.
     pub(crate) fn is_cut_off(&self) -> bool {
         let Some(cluster) = &self.config.cluster else { return false };
-        let since = *lock(&self.mute_since);
+        // The lease may have come back since it was looked at.
+        let since = lock(&self.mute_since).filter(|_| !self.cluster.cluster().may_speak());
         since.is_some_and(|since| self.world.clock.now().since(since) > cluster.detect * PATIENCE)
     }
 

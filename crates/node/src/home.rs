@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::media::{PortPair, PortPool};
@@ -69,6 +70,23 @@ pub(crate) struct Home {
     context: Mutex<Arc<Context>>,
     ports: Mutex<PortPool>,
     ears: Mutex<Vec<Box<dyn Task>>>,
+    open_ends: AtomicUsize,
+}
+
+/// A call that is over, and of which a callee that was given up has said nothing final yet (`Call::has_open_end`).
+pub(crate) struct OpenEnd(Arc<Home>);
+
+impl OpenEnd {
+    pub(crate) fn at(home: &Arc<Home>) -> OpenEnd {
+        home.open_ends.fetch_add(1, Ordering::Relaxed);
+        OpenEnd(home.clone())
+    }
+}
+
+impl Drop for OpenEnd {
+    fn drop(&mut self) {
+        self.0.open_ends.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Home {
@@ -83,7 +101,13 @@ impl Home {
             context: Mutex::new(Arc::new(context)),
             ports: Mutex::new(ports),
             ears: Mutex::default(),
+            open_ends: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether a callee would be left alone by who takes this home.
+    pub(crate) fn has_open_ends(&self) -> bool {
+        self.open_ends.load(Ordering::Relaxed) > 0
     }
 
     /// What all calls that begin now share.

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use trunk::Wanted;
 
 use crate::actor::media;
-use crate::home::Home;
+use crate::home::{Home, OpenEnd};
 use crate::ports::PortsOf;
 use crate::shared::Shared;
 
@@ -71,6 +71,7 @@ pub(crate) struct State {
     deadline: Option<Instant>,
     /// Whether a deadline passed while this node could not speak.
     unheard: bool,
+    open_end: Option<OpenEnd>,
 }
 
 impl Actor for CallActor {
@@ -86,6 +87,7 @@ impl Actor for CallActor {
             call: None,
             deadline: None,
             unheard: false,
+            open_end: None,
         })
     }
 
@@ -180,6 +182,10 @@ impl CallActor {
         if next != state.deadline {
             self.shared.wheel.set(state.id, state.deadline, next);
             state.deadline = next;
+        }
+        let is_open = ended.is_none() && call.has_open_end();
+        if is_open != state.open_end.is_some() {
+            state.open_end = is_open.then(|| OpenEnd::at(&state.home));
         }
         if let Some(remains) = ended {
             state.call = None;
