@@ -229,9 +229,8 @@ fn push_gateway(targets: &mut Order, gateway: &Gateway, user: &str, urn: Option<
             urn.clone_into(&mut one.uri);
         }
         let is_down = draw.bindings.is_down(target);
-        for _ in 0..gateway.delivery.tries.max(1) {
-            targets.push(one.clone(), is_down);
-        }
+        let tries = usize::from(gateway.delivery.tries.max(1));
+        std::iter::repeat_n(one, tries).for_each(|one| targets.push(one, is_down));
     }
 }
 
