@@ -46,13 +46,14 @@ impl Call {
     ) -> Result<Securities, Answer> {
         let offer = match said {
             Said::Offer => None,
+            // Keys travel under TLS alone: nothing else can have offered any.
+            Said::Answer(_) if !self.can_secure(to) => return Ok(in_clear(theirs)),
             Said::Answer(offer) => Some(Session::parse(offer).ok()),
         };
         let mut all = Securities::new();
         for (index, media) in theirs.media().iter().enumerate() {
-            let is_ours = media.is_active() && media.transport().is_rtp();
             all.push(match &offer {
-                _ if !is_ours => Security::Keep,
+                _ if !is_ours(media) => Security::Keep,
                 None if self.is_to_secure(to, index)? => {
                     let crypto = |(tag, suite)| Crypto { tag, key: self.key(to, index, suite) };
                     Security::Sdes((1..).zip(OFFERED).map(crypto).collect())
@@ -86,16 +87,21 @@ impl Call {
         let wish = wish(self.settings_of(to));
         let known = self.legs.as_ref().and_then(|legs| Session::parse(&legs.leg(to).remote_sdp).ok());
         let known = known.as_ref().and_then(|session| session.media().get(index));
-        if let Some(known) = known.filter(|media| media.is_active() && media.transport().is_rtp()) {
+        if let Some(known) = known.filter(|media| is_ours(media)) {
             return Ok(known.is_sdes());
         }
-        let can = self.secures && self.flow_of(to).is_some_and(|flow| flow.transport == Transport::Tls);
+        let can = self.can_secure(to);
         match wish {
             Srtp::Required if !can => Err(reject::media(NEEDS_TLS)),
             Srtp::Required => Ok(true),
             Srtp::Optional => Ok(can && !(to == Side::Egress && self.is_plain_attempt())),
             Srtp::Off => Ok(false),
         }
+    }
+
+    /// Whether keys may be told on this leg.
+    fn can_secure(&self, side: Side) -> bool {
+        self.secures && self.flow_of(side).is_some_and(|flow| flow.transport == Transport::Tls)
     }
 
     /// Whether the attempt under way offers no keys, since its target had refused them.
@@ -278,6 +284,17 @@ fn no_usable_key() -> Answer {
 
 fn wish(settings: Option<&Settings>) -> Srtp {
     settings.map_or(Srtp::Off, |settings| settings.media.srtp)
+}
+
+/// Whether a stream is one that we may secure.
+fn is_ours(media: &Media<'_>) -> bool {
+    media.is_active() && media.transport().is_rtp()
+}
+
+/// Every stream that we may secure, in clear.
+fn in_clear(session: &Session<'_>) -> Securities {
+    let each = |media| if is_ours(media) { Security::Plain } else { Security::Keep };
+    session.media().iter().map(each).collect()
 }
 
 /// Whether a description has keys.
