@@ -62,8 +62,8 @@ impl Restore {
 }
 
 impl State {
-    /// What of this state outlives the cluster, as a snapshot of nothing else.
-    pub fn backup(&self) -> Vec<u8> {
+    /// What of this state outlives the cluster, as a snapshot of nothing else: its chunks, made as they are asked for.
+    pub fn backup(&self) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
         let kept = State {
             time: self.time,
             resources: self.resources.clone(),
@@ -73,7 +73,7 @@ impl State {
             apply_version: self.apply_version,
             ..State::default()
         };
-        kept.into_snapshot(LABEL.to_vec()).flatten().collect()
+        kept.into_snapshot(LABEL.to_vec())
     }
 
     /// Whether this version of commands knows backups.

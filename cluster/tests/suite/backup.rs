@@ -56,7 +56,7 @@ fn register(home: HomeId) -> Register {
 #[test]
 fn what_outlives_a_cluster_comes_back_into_an_empty_one() {
     let before = busy();
-    let backup = Restore::read(&before.state.backup()).unwrap();
+    let backup = Restore::read(&before.state.backup().flatten().collect::<Vec<u8>>()).unwrap();
     assert_eq!(backup.registrations(), 1);
     // Its homes are of other ids.
     let mut after = Crew::empty(3, &[floating("f0", &[]), floating("f1", &[])]);
@@ -76,7 +76,11 @@ fn what_outlives_a_cluster_comes_back_into_an_empty_one() {
 #[test]
 fn an_account_whose_home_is_unknown_or_whose_time_is_over_is_not_registered() {
     let before = busy();
-    let backup = || Command::Restore(Box::new(Restore::read(&before.state.backup()).unwrap()));
+    let backup = || {
+        Command::Restore(Box::new(
+            Restore::read(&before.state.backup().flatten().collect::<Vec<u8>>()).unwrap(),
+        ))
+    };
     let mut elsewhere = Crew::empty(1, &[floating("other", &[])]);
     assert_eq!(elsewhere.say(1, backup()), Outcome::Done);
     let mut late = Crew::empty(1, &[floating("f1", &[])]);
@@ -87,7 +91,7 @@ fn an_account_whose_home_is_unknown_or_whose_time_is_over_is_not_registered() {
 
 #[test]
 fn a_cluster_that_holds_something_is_not_restored() {
-    let backup = Restore::read(&busy().state.backup()).unwrap();
+    let backup = Restore::read(&busy().state.backup().flatten().collect::<Vec<u8>>()).unwrap();
     let mut crew = Crew::new(1);
     assert_eq!(crew.say(1, Command::Restore(Box::new(backup))), Outcome::Refused(Refused::NotEmpty));
     assert_ne!(crew.state.resources().trunks.len(), 0);
@@ -99,7 +103,7 @@ fn other_bytes_are_no_backup() {
     let state = busy().state;
     let snapshot: Vec<u8> = state.clone().into_snapshot(b"raft".to_vec()).flatten().collect();
     assert_eq!(Restore::read(&snapshot), Err(SnapshotError::Magic));
-    let backup = state.backup();
+    let backup = state.backup().flatten().collect::<Vec<u8>>();
     assert_eq!(Restore::read(&backup[..backup.len() - 1]), Err(SnapshotError::Short));
     let mut other = backup.clone();
     other[8] = 99;

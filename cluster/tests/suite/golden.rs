@@ -96,7 +96,7 @@ fn commands_of_nodes_and_homes() {
 fn a_restore() {
     // An empty backup: version 0 of no resources of any of seven kinds and of none of three single ones, no windows, no
     // bindings.
-    let empty = Restore::read(&State::default().backup()).unwrap();
+    let empty = Restore::read(&State::default().backup().flatten().collect::<Vec<u8>>()).unwrap();
     small(Command::Restore(Box::new(empty)), &[&[16][..], &[0; 8], &[0; 3], &[0], &[0]].concat());
 }
 

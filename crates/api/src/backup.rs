@@ -16,7 +16,8 @@ use crate::resources::{decided, fenced};
 
 /// GET /v1/backup.
 pub(crate) async fn backup(State(node): State<NodeHandle>) -> Response {
-    let bytes = node.cluster().read(cluster::State::backup);
+    let chunks = node.cluster().read(cluster::State::backup);
+    let bytes: Vec<u8> = chunks.flatten().collect();
     ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
 }
 
