@@ -96,7 +96,7 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
             // A BYE that comes again may find that its call has ended: its node was lost before it could say so, or
             // nobody heard the address that it went to, and who adopted the call learnt of its end from the re-INVITE.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "BYE" }) => {
-                judged.adoption.is_some()
+                judged.adoption.is_some_and(|adoption| at.since(adoption.at) < GIVE_UP)
                     || judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
