@@ -201,18 +201,14 @@ mod tests {
         Watched { target, probe: Probe::default(), home: HomeId(1), epoch: Epoch(epoch), node: NodeId(1) }
     }
 
-    fn begun(watching: &mut Watching, own: Vec<Watched>) -> Vec<(Watched, Over)> {
-        watching.turn(own)
-    }
-
     #[test]
     fn a_watch_begins_once_and_ends_when_it_is_not_ours_any_more() {
         let mut watching = Watching::default();
-        let mut first = begun(&mut watching, vec![watched(1, 1), watched(2, 1)]);
+        let mut first = watching.turn(vec![watched(1, 1), watched(2, 1)]);
         assert_eq!(first.len(), 2);
-        assert!(begun(&mut watching, vec![watched(1, 1), watched(2, 1)]).is_empty());
+        assert!(watching.turn(vec![watched(1, 1), watched(2, 1)]).is_empty());
         // Another epoch of its home is another watch; who names it no more, ends it.
-        let second = begun(&mut watching, vec![watched(1, 2)]);
+        let second = watching.turn(vec![watched(1, 2)]);
         assert_eq!((second.len(), watching.tasks.len()), (1, 1));
         assert!(
             first.iter_mut().all(|(_, over)| over.try_recv() == Err(oneshot::error::TryRecvError::Closed))
@@ -222,9 +218,9 @@ mod tests {
     #[test]
     fn a_watch_that_ended_by_itself_begins_anew() {
         let mut watching = Watching::default();
-        drop(begun(&mut watching, vec![watched(1, 1)]));
+        drop(watching.turn(vec![watched(1, 1)]));
         assert!(!watching.is_whole());
-        let again = begun(&mut watching, vec![watched(1, 1)]);
+        let again = watching.turn(vec![watched(1, 1)]);
         assert!(again.len() == 1 && watching.is_whole());
     }
 }

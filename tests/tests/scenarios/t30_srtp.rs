@@ -16,7 +16,7 @@ use tests::trio::{Setup, Trio};
 use tests::wait;
 
 use crate::t30_audio::assert_heard;
-use crate::t30_tls::section;
+use crate::t30_tls::{goes_on, section};
 
 const ALICE_HERTZ: f64 = 440.0;
 const BOB_HERTZ: f64 = 1_100.0;
@@ -124,29 +124,7 @@ fn t30_a_secured_call_outlives_its_node() {
     let mut alice = telephone("alice", 5072, 30_200, ALICE_HERTZ);
     let mut bob = telephone("bob", 5076, 30_300, BOB_HERTZ);
     bob.start();
-    let home = format!("{}:5061", trio.home(1).ip());
-    let begun = wait::now();
-    alice.call(BOB, &home, 9);
-    let answered = |trio: &Trio| {
-        trio.running().filter_map(|node| node.metric("banyan_calls_answered_total")).sum::<f64>()
-    };
-    wait::until("the call is up", PATIENCE, || answered(&trio) >= 1.0);
-    let holder = trio.holder(trio.node(1), 1).expect("somebody holds the home");
-    trio.node_mut(holder).kill();
-    // More than this nobody can have heard by now.
-    let before = usize::try_from(begun.elapsed().as_millis() / 100).unwrap_or(usize::MAX);
-    alice.finish(Duration::from_secs(30));
-    let records = trio.settle(1);
-    bob.stop();
-    let ladder = format!("alice:\n{}\nbob:\n{}", alice.words(), bob.words());
-    assert_eq!(records.len(), 1, "{ladder}");
-    assert!(records[0].answered() && records[0].text("reason") == "BYE", "{}\n{ladder}", records[0].0);
-    assert_ne!(records[0].0["node_start"], records[0].0["node_end"], "{}", records[0].0);
-    for (telephone, hertz) in [(&alice, BOB_HERTZ), (&bob, ALICE_HERTZ)] {
-        let heard = telephone.tenths_heard(hertz);
-        assert!(heard >= before + 10, "{heard} tenths, {before} at most before\n{ladder}");
-    }
-    trio.assert_no_panic();
+    goes_on(&mut trio, &mut alice, &mut bob);
 }
 
 /// A telephone that speaks so, believes the authority, and shows a certificate of it.

@@ -100,13 +100,18 @@ fn t30_a_call_over_tls_outlives_its_node() {
     let mut alice = telephone("alice", 5072, 30_200, ALICE_HERTZ);
     let mut bob = telephone("bob", 5076, 30_300, BOB_HERTZ);
     bob.start();
+    goes_on(&mut trio, &mut alice, &mut bob);
+}
+
+/// Alice calls Bob at the home, whose node is then killed: they hear each other afterwards, and there is one record.
+pub fn goes_on(trio: &mut Trio, alice: &mut Telephone, bob: &mut Telephone) {
     let home = format!("{}:5061", trio.home(1).ip());
     let begun = wait::now();
     alice.call("+31201110002", &home, 10);
     let answered = |trio: &Trio| {
         trio.running().filter_map(|node| node.metric("banyan_calls_answered_total")).sum::<f64>()
     };
-    wait::until("the call is up", PATIENCE, || answered(&trio) >= 1.0);
+    wait::until("the call is up", PATIENCE, || answered(trio) >= 1.0);
     let holder = trio.holder(trio.node(1), 1).expect("somebody holds the home");
     trio.node_mut(holder).kill();
     // More than this nobody can have heard by now.
@@ -118,7 +123,7 @@ fn t30_a_call_over_tls_outlives_its_node() {
     assert_eq!(records.len(), 1, "{ladder}");
     assert!(records[0].answered() && records[0].text("reason") == "BYE", "{}\n{ladder}", records[0].0);
     assert_ne!(records[0].0["node_start"], records[0].0["node_end"], "{}", records[0].0);
-    for (telephone, hertz) in [(&alice, BOB_HERTZ), (&bob, ALICE_HERTZ)] {
+    for (telephone, hertz) in [(&*alice, BOB_HERTZ), (&*bob, ALICE_HERTZ)] {
         let heard = telephone.tenths_heard(hertz);
         assert!(heard >= before + 10, "{heard} tenths, {before} at most before\n{ladder}");
     }
