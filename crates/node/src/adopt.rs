@@ -145,7 +145,7 @@ impl Shared {
         let context = Context {
             home: held.home,
             epoch: held.epoch,
-            resources: self.cluster.resources(),
+            resources: self.seen_resources(),
             seal: self.seal.clone(),
             bindings: Arc::new(Located(self.cluster.cluster().clone())),
             secret: self.secret,

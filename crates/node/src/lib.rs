@@ -24,6 +24,7 @@ mod exposition;
 mod forward;
 mod gate;
 mod home;
+mod hosts;
 mod invite;
 mod locate;
 mod members;

@@ -23,9 +23,14 @@ impl Shared {
     ) -> Vec<Hop> {
         let mut may: Vec<Transport> = context.addresses.iter().map(|(over, _)| *over).collect();
         may.dedup();
+        self.servers(&wanted, &may, draw).await
+    }
+
+    /// The hosts of a name over these transports.
+    pub(crate) async fn servers(&self, wanted: &Wanted, may: &[Transport], draw: u64) -> Vec<Hop> {
         let mut known = BTreeMap::new();
         for _ in 0..ROUNDS_MAX {
-            match locate::locate(&wanted, &may, draw, &known) {
+            match locate::locate(wanted, may, draw, &known) {
                 Ok(hops) => return hops,
                 Err(missing) => {
                     let asked = missing.into_iter().map(|question| self.ask_dns(question));
@@ -36,7 +41,7 @@ impl Shared {
         Vec::new()
     }
 
-    async fn ask_dns(&self, question: Question) -> (Question, Records) {
+    pub(crate) async fn ask_dns(&self, question: Question) -> (Question, Records) {
         let known = lock(&self.names).look(self.now(), &question);
         let records = match known {
             Some(records) => records,

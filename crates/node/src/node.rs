@@ -317,6 +317,7 @@ async fn housekeeping(shared: Arc<Shared>) {
         shared.cluster.reclaim().await;
         shared.tend_registrations();
         shared.tend_watches();
+        shared.tend_hosts();
         shared.drained.store(shared.cluster.is_drained(), Ordering::Relaxed);
         let writable = shared.cluster.is_writable();
         if shared.writable.swap(writable, Ordering::Relaxed) != writable {

@@ -300,8 +300,8 @@ impl Applied for Ear {
         for delta in deltas {
             let Some(shared) = self.shared() else { return };
             match delta {
-                Delta::Resources(resources) => {
-                    shared.set_resources(resources);
+                Delta::Resources(_) => {
+                    shared.see_resources();
                     if planted("lowered-limit-drops-calls") && shared.cluster.is_beyond_a_limit() {
                         shared.call_ids().into_iter().for_each(|call| {
                             shared.hang_up(call);
@@ -327,7 +327,7 @@ impl Applied for Ear {
 
     fn replaced(&mut self, _: u64) {
         let Some(shared) = self.shared() else { return };
-        shared.set_resources(&shared.cluster.resources());
+        shared.see_resources();
         shared
             .homes()
             .iter()

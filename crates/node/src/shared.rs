@@ -28,6 +28,7 @@ use crate::enrol::Enrolling;
 use crate::errand::Errands;
 use crate::gate::{Full, Gate, Load};
 use crate::home::{Home, Homes};
+use crate::hosts::Followed;
 use crate::metrics::{Metrics, add, sub};
 use crate::probe::Watching;
 use crate::refused::Refused;
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) enrolling: Mutex<Enrolling>,
     /// What DNS has said.
     pub(crate) names: Mutex<trunk::Names>,
+    /// Whom host names admit.
+    pub(crate) followed: Mutex<Followed>,
     /// The targets that this node asks by OPTIONS.
     pub(crate) watching: Mutex<Watching>,
     /// Held while a home is being given away.
@@ -165,6 +168,7 @@ impl Shared {
             errands: Mutex::default(),
             enrolling: Mutex::default(),
             names: Mutex::default(),
+            followed: Mutex::default(),
             watching: Mutex::default(),
             sharing: tokio::sync::Mutex::default(),
             homes: Mutex::default(),

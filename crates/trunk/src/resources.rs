@@ -1,6 +1,6 @@
 //! All resources of the cluster, as one snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use crate::reject::Reject;
 use crate::resource::{
     Cnam, Emergency, Flow, Gateway, Kind, Number, Region, Resource, Stir, Tariff, Tenant, Trunk,
 };
+use crate::target::Host;
 use crate::words::words;
 
 /// Everything that operators have put into the cluster. Cloning copies maps of `Arc`s.
@@ -270,6 +271,20 @@ impl Resources {
         seen.hosts = Arc::new(hosts);
         seen.reindex();
         seen
+    }
+
+    /// The host names whose addresses [`Resources::with_hosts`] wants: those that are admitted, and those of gateways'
+    /// targets.
+    pub fn host_names(&self) -> BTreeSet<String> {
+        let trunks = self.trunks.values().map(|it| &it.settings);
+        let admitted = trunks.chain(self.gateways.values().map(|it| &it.settings));
+        let admitted = admitted.flat_map(|it| &it.access.hosts).filter_map(|host| Host::parse(host));
+        let targets = self.gateways.values().flat_map(|it| &it.targets).map(|target| target.host.clone());
+        let name = |host| match host {
+            Host::Name(name) => Some(name),
+            Host::Ip(_) => None,
+        };
+        admitted.chain(targets).filter_map(name).collect()
     }
 
     /// The refusal of a call that finds this limit reached, with what its owner wants said.

@@ -19,6 +19,7 @@ mod t30_dns;
 mod t30_explain;
 mod t30_redirect;
 mod t30_srtp;
+mod t30_takeover;
 mod t30_tls;
 mod t40_scanners;
 mod t50_crash;

@@ -1,7 +1,7 @@
 //! Carriers that are names, as Debian's knot tells them: NAPTR, SRV, addresses, and what a node does when they change, when a
 //! host is dead, and when the name server is.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use tests::dns::NameServer;
@@ -112,3 +112,54 @@ fn fr30_a_call_goes_where_dns_says_and_past_hosts_that_are_dead() {
     assert!((5..=28).contains(&b), "{a} and {b}");
     assert!(!node.log().contains("panicked"), "{}", node.log_tail());
 }
+
+/// EX15: a trunk that is known by a host name is whoever the name leads to, for as long as it does; while no server answers,
+/// whoever it led to last.
+#[test]
+fn ex15_a_trunk_that_is_known_by_name_moves_with_it() {
+    let mut node = Node::new();
+    let dns: SocketAddr = (node.place().address(DNS), 5353).into();
+    let file = node.default_node_file();
+    node.write_node_file(
+        &file.replace("domain = \"banyan.test\"", &format!("domain = \"banyan.test\"\ndns = [\"{dns}\"]")),
+    );
+    let leads_to = |at: SocketAddr| format!("office {} A {}\n", TTL.as_secs(), at.ip());
+    let mut server = NameServer::start(dns, "carrier.test", &leads_to(peer(&node, CALLER)));
+    node.start();
+    let known = format!("networks = [\"{}/32\"]", peer(&node, CALLER).ip());
+    let resources = resources(&node);
+    assert!(resources.contains(&known));
+    node.apply(
+        &resources
+            .replace(&known, "hosts = [\"office.carrier.test\"]")
+            .replace("sip:move.carrier.test:5080", &format!("sip:{}", peer(&node, HOSTS[0]))),
+    );
+    let mut carrier = Sipp::callee(node.dir(), "uas", peer(&node, HOSTS[0]), Transport::Udp).start();
+    let answers = |number: u8| {
+        let (from, at) = (peer(&node, number), node.sip());
+        let socket = UdpSocket::bind(from).expect("the peer's port is free");
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket has a timeout");
+        let request = format!(
+            "OPTIONS sip:{at} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{number}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@{from}>;tag=1\r\nTo: <sip:{at}>\r\nCall-ID: {number}\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        socket.send_to(request.as_bytes(), at).expect("loopback takes a datagram");
+        let mut buffer = [0; 2_048];
+        socket.recv(&mut buffer).is_ok_and(|length| buffer[..length].starts_with(b"SIP/2.0 200"))
+    };
+    wait::until("the name is followed", PATIENCE, || answers(CALLER));
+    call(&node, 1, "+4930001");
+    assert!(!answers(NEXT), "nobody knows this one yet");
+
+    server.say(&leads_to(peer(&node, NEXT)));
+    wait::until("the name leads to another", PATIENCE, || answers(NEXT));
+    assert!(!answers(CALLER), "the name leads there no more");
+    server.stop();
+    wait::pass(TTL + Duration::from_secs(2));
+    assert!(answers(NEXT), "no server: the last word counts");
+    assert_eq!(carrier.stop().created, 1);
+    assert!(!node.log().contains("panicked"), "{}", node.log_tail());
+}
+
+const NEXT: u8 = 22;

@@ -1,26 +1,22 @@
-//! Telephones that others wrote speak SRTP with the node (SDES over TLS): to each other, to one that speaks in clear, and
-//! through the death of a node.
+//! Telephones that others wrote speak SRTP with the node (SDES over TLS): to each other, and to one that speaks in
+//! clear.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tests::baresip::Telephone;
 use tests::certificate::Authority;
-use tests::http;
 use tests::node::Node;
 use tests::record::Record;
 use tests::sipp::Transport;
-use tests::trio::{Setup, Trio};
-use tests::wait;
 
 use crate::t30_audio::assert_heard;
-use crate::t30_tls::{goes_on, section};
+use crate::t30_takeover::await_version;
+use crate::t30_tls::section;
 
 const ALICE_HERTZ: f64 = 440.0;
 const BOB_HERTZ: f64 = 1_100.0;
-const PATIENCE: Duration = Duration::from_secs(30);
 const BOB: &str = "+31201110002";
 
 /// One node, a caller at it, and whoever is called.
@@ -103,30 +99,6 @@ fn ex11_srtp_on_one_leg_and_rtp_on_the_other() {
     assert_heard("bob", &bob.heard(), ALICE_HERTZ, BOB_HERTZ, &ladder);
 }
 
-/// The keys are in the record: whoever takes the call over goes on under them.
-#[test]
-fn t30_a_secured_call_outlives_its_node() {
-    let place = TempDir::new().expect("a directory");
-    let authority = Authority::new(place.path());
-    let setup = Setup { homes: 1, ..Setup::default() };
-    let secure = |trio: &Trio, file: String| {
-        let home = trio.home(1).ip().to_string();
-        let own = authority.issue("home", &[&home]);
-        file.replace("\"tcp:5060\"]", "\"tls:5061\"]") + &section(&own, &authority.file())
-    };
-    let mut trio =
-        Trio::start_with(&setup, secure, |_| office("sip:bob@127.0.0.1:5077;transport=tls", "required"));
-    trio.running().for_each(await_version);
-    let dir = trio.node(1).dir().to_owned();
-    let telephone = |name, port, rtp, hertz| {
-        telephone(&dir, &authority, (name, port, rtp, hertz), Transport::Tls, Some("srtp-mand"))
-    };
-    let mut alice = telephone("alice", 5072, 30_200, ALICE_HERTZ);
-    let mut bob = telephone("bob", 5076, 30_300, BOB_HERTZ);
-    bob.start();
-    goes_on(&mut trio, &mut alice, &mut bob);
-}
-
 /// A telephone that speaks so, believes the authority, and shows a certificate of it.
 fn telephone(
     dir: &Path,
@@ -144,15 +116,6 @@ fn telephone(
         telephone.secures(media);
     }
     telephone
-}
-
-/// Nothing is secured before commands can record how far packets have come.
-fn await_version(node: &Node) {
-    wait::until("commands are of version 3", PATIENCE, || {
-        let status = http::get(node.http(), "/v1/status").map(|answer| answer.body).unwrap_or_default();
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
-        status["apply_version"].as_u64() >= Some(3)
-    });
 }
 
 /// One trunk whose media is secured as said, and a number that is delivered to the target.

@@ -1,5 +1,5 @@
-//! Telephones that others wrote speak TLS with the node: they register, call, hear each other, and notice neither a new
-//! certificate nor the death of their node.
+//! Telephones that others wrote speak TLS with the node: they register, call, hear each other, and notice no new
+//! certificate.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,6 @@ use tests::certificate::Authority;
 use tests::node::Node;
 use tests::resources::{FAR_NUMBER, callee, caller, office_and_carrier};
 use tests::sipp::Transport;
-use tests::trio::{Setup, Trio};
 use tests::wait;
 
 use crate::t30_audio::assert_heard;
@@ -74,60 +73,6 @@ fn t30_two_telephones_register_and_call_over_tls_while_the_certificate_is_replac
     assert_heard("bob", &bob.heard(), ALICE_HERTZ, BOB_HERTZ, &ladder);
     // I-39: whatever the node wrote, it wrote no key.
     assert!(!node.log().contains("PRIVATE") && !node.log().contains("canary"), "{}", node.log_tail());
-}
-
-/// A call between two telephones through a floating home whose node is killed: both go on over connections of their
-/// own or ours to the next one, each verified.
-#[test]
-fn t30_a_call_over_tls_outlives_its_node() {
-    let place = TempDir::new().expect("a directory");
-    let authority = Authority::new(place.path());
-    let phone = authority.issue("phone", &["127.0.0.1"]);
-    let setup = Setup { homes: 1, ..Setup::default() };
-    let secure = |trio: &Trio, file: String| {
-        let home = trio.home(1).ip().to_string();
-        let own = authority.issue("home", &[&home]);
-        file.replace("\"tcp:5060\"]", "\"tls:5061\"]") + &section(&own, &authority.file())
-    };
-    let mut trio = Trio::start_with(&setup, secure, |_| office("sip:bob@127.0.0.1:5077;transport=tls"));
-    let dir = trio.node(1).dir().to_owned();
-    let telephone = |name: &str, port, rtp, hertz| {
-        let telephone = Telephone::new(&dir, name, port, rtp, Transport::Tls, hertz);
-        telephone.believes(&authority.file());
-        telephone.shows(&phone);
-        telephone
-    };
-    let mut alice = telephone("alice", 5072, 30_200, ALICE_HERTZ);
-    let mut bob = telephone("bob", 5076, 30_300, BOB_HERTZ);
-    bob.start();
-    goes_on(&mut trio, &mut alice, &mut bob);
-}
-
-/// Alice calls Bob at the home, whose node is then killed: they hear each other afterwards, and there is one record.
-pub fn goes_on(trio: &mut Trio, alice: &mut Telephone, bob: &mut Telephone) {
-    let home = format!("{}:5061", trio.home(1).ip());
-    let begun = wait::now();
-    alice.call("+31201110002", &home, 10);
-    let answered = |trio: &Trio| {
-        trio.running().filter_map(|node| node.metric("banyan_calls_answered_total")).sum::<f64>()
-    };
-    wait::until("the call is up", PATIENCE, || answered(trio) >= 1.0);
-    let holder = trio.holder(trio.node(1), 1).expect("somebody holds the home");
-    trio.node_mut(holder).kill();
-    // More than this nobody can have heard by now.
-    let before = usize::try_from(begun.elapsed().as_millis() / 100).unwrap_or(usize::MAX);
-    alice.finish(Duration::from_secs(30));
-    let records = trio.settle(1);
-    bob.stop();
-    let ladder = format!("alice:\n{}\nbob:\n{}", alice.words(), bob.words());
-    assert_eq!(records.len(), 1, "{ladder}");
-    assert!(records[0].answered() && records[0].text("reason") == "BYE", "{}\n{ladder}", records[0].0);
-    assert_ne!(records[0].0["node_start"], records[0].0["node_end"], "{}", records[0].0);
-    for (telephone, hertz) in [(&*alice, BOB_HERTZ), (&*bob, ALICE_HERTZ)] {
-        let heard = telephone.tenths_heard(hertz);
-        assert!(heard >= before + 10, "{heard} tenths, {before} at most before\n{ladder}");
-    }
-    trio.assert_no_panic();
 }
 
 /// A carrier that proves its name is called; one that can't is not, and the log says what to do about it.
@@ -192,7 +137,8 @@ fn shown(authority: &Authority, at: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub(crate) fn section(own: &Path, ca: &Path) -> String {
+/// What a node's file says of TLS.
+pub fn section(own: &Path, ca: &Path) -> String {
     let (own, ca) = (own.display(), ca.display());
     format!("\n[sip.tls]\ncertificate = \"{own}\"\nkey = \"{own}\"\nca = \"{ca}\"\n")
 }
@@ -207,15 +153,4 @@ fn house() -> String {
      [[number]]\ne164 = \"+31201110001\"\ntrunk = \"office\"\ndelivery = [\"account:1\"]\n\n\
      [[number]]\ne164 = \"+31201110002\"\ntrunk = \"office\"\ndelivery = [\"account:2\"]\n"
         .to_owned()
-}
-
-/// One trunk at this address, and a number that is delivered there.
-fn office(target: &str) -> String {
-    format!(
-        "[[tenant]]\nname = \"house\"\n\n[[trunk]]\nname = \"office\"\ntenant = \"house\"\n\
-         caller_ids = [\"+31201110001\"]\ndefault_caller_id = \"+31201110001\"\n\n\
-         [trunk.access]\nnetworks = [\"127.0.0.1/32\"]\nauth = [\"address\"]\ntransports = [\"tls\"]\n\n\
-         [trunk.limits]\nconcurrent = 4\n\n\
-         [[number]]\ne164 = \"+31201110002\"\ntrunk = \"office\"\ndelivery = [\"{target}\"]\n"
-    )
 }

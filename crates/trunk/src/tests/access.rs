@@ -335,8 +335,12 @@ fn fl24_an_added_source_is_accepted_at_once() {
 fn ex15_a_host_name_admits_what_dns_says() {
     let mut named = with_auth(Trunk::new(name("a")), ADDRESS);
     named.settings.access.hosts = vec!["sbc.example.com".into()];
-    let resources = Set::new().trunk(named).build();
+    let carrier = gateway("g", "sip:carrier.example.com", &[]);
+    let resources =
+        Set::new().trunk(named).gateway(carrier).gateway(gateway("h", "sip:192.0.2.9", &[])).build();
     assert_eq!(who(&resources, &CALL), "unknown");
+    let names = resources.host_names().into_iter().collect::<Vec<_>>();
+    assert_eq!(names, ["carrier.example.com", "sbc.example.com"], "those of gateways' targets, too");
     let seen =
         resources.with_hosts([("sbc.example.com".to_owned(), vec!["10.0.0.5".parse().unwrap()])].into());
     assert_eq!(who(&seen, &CALL), "trunk a 0");

@@ -83,5 +83,5 @@ const USAGE: &str = "usage: cargo xtask bench                measures everything
        cargo xtask bench signalling [--rates 500,2000] [--seconds 8] [--rounds 3]
                                     [--parts cost,maximum,memory,overload] [--only banyan|kamailio]
        cargo xtask bench cluster [--rates 500,2000] [--seconds 8] [--rounds 3] [--only cluster|kamailio]
-       cargo xtask bench rtp [--calls 200,500] [--rounds 3] [--seconds 5]
+       cargo xtask bench rtp [--srtp] [--calls 200,500] [--rounds 3] [--seconds 5]
 example: cargo xtask bench signalling --parts cost --rounds 5";

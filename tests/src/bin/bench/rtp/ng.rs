@@ -11,8 +11,9 @@ use crate::system::SUBJECT_CORE;
 
 const CONTROL: &str = "127.50.0.1:2223";
 
-/// Starts rtpengine with `calls` calls between the generator's two ends; gives the generator's targets.
-pub fn start(calls: usize) -> io::Result<(Party, String)> {
+/// Starts rtpengine with `calls` calls between the generator's two ends; gives the generator's targets. With `srtp`
+/// there are two in a row for each, which speak SRTP with each other.
+pub fn start(calls: usize, srtp: bool) -> io::Result<(Party, String)> {
     syscall::raise_open_files(20_000)?;
     let arguments = [
         "--foreground",
@@ -32,10 +33,21 @@ pub fn start(calls: usize) -> io::Result<(Party, String)> {
     let mut control = Control::open()?;
     let mut targets = String::new();
     for call in 0..calls {
-        let id = format!("bench-{call}");
-        let to_egress = control.ask(&id, "offer", INGRESS)?;
-        let to_ingress = control.ask(&id, "answer", EGRESS)?;
+        let (id, next) = (format!("bench-{call}"), format!("bench-{call}-next"));
+        let (offer, answer) = (sdp_of(INGRESS), sdp_of(EGRESS));
         // What the answer carries is where the caller sends; the offer's is where the callee does.
+        let (offered, answered) = if srtp {
+            let secured = with_suite(&control.ask(&id, "offer", "RTP/SAVP", &offer)?);
+            let offered = control.ask(&next, "offer", "RTP/AVP", &secured)?;
+            let secured = control.ask(&next, "answer", "", &answer)?;
+            (offered, control.ask(&id, "answer", "", &secured)?)
+        } else {
+            let offered = control.ask(&id, "offer", "RTP/AVP", &offer)?;
+            (offered, control.ask(&id, "answer", "", &answer)?)
+        };
+        let unreadable = || io::Error::other("rtpengine refused a call");
+        let to_egress = media_address(&offered).ok_or_else(unreadable)?;
+        let to_ingress = media_address(&answered).ok_or_else(unreadable)?;
         let _ = writeln!(targets, "{to_ingress} {to_egress}");
     }
     Ok((party, targets))
@@ -63,26 +75,22 @@ impl Control {
         Err(io::Error::other("rtpengine does not answer; is it installed?"))
     }
 
-    /// Sends an offer or an answer whose media is at `end`; gives where rtpengine wants the other side's.
-    fn ask(&mut self, call: &str, command: &str, end: SocketAddr) -> io::Result<SocketAddr> {
-        let (ip, port) = (end.ip(), end.port());
-        let sdp = format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\n"
-        );
+    /// Sends an offer or an answer, an offer for this profile; gives what rtpengine makes of it for the other side.
+    fn ask(&mut self, call: &str, command: &str, profile: &str, sdp: &str) -> io::Result<String> {
         // Bencode wants the keys in order.
         let mut fields = vec![
+            ("DTLS", text("off")),
             ("ICE", text("remove")),
             ("call-id", text(call)),
             ("command", text(command)),
             ("flags", format!("l{}{}e", text("trust-address"), text("asymmetric"))),
             ("from-tag", text("f")),
             ("replace", format!("l{}{}e", text("origin"), text("session-connection"))),
-            ("sdp", text(&sdp)),
+            ("sdp", text(sdp)),
         ];
         match command {
             "answer" => fields.push(("to-tag", text("t"))),
-            _ => fields.push(("transport-protocol", text("RTP/AVP"))),
+            _ => fields.push(("transport-protocol", text(profile))),
         }
         let mut request = String::from("d");
         for (key, value) in fields {
@@ -91,7 +99,7 @@ impl Control {
         }
         request.push('e');
         let answer = self.exchange(&request)?;
-        media_address(&answer).ok_or_else(|| io::Error::other("rtpengine refused a call"))
+        sdp_in(&answer).ok_or_else(|| io::Error::other("rtpengine refused a call"))
     }
 
     fn exchange(&mut self, request: &str) -> io::Result<String> {
@@ -112,6 +120,27 @@ impl Control {
 /// A bencoded string.
 fn text(value: &str) -> String {
     format!("{}:{value}", value.len())
+}
+
+/// G.711 at this end.
+fn sdp_of(end: SocketAddr) -> String {
+    let (ip, port) = (end.ip(), end.port());
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\n"
+    )
+}
+
+/// The SDP in a bencoded answer.
+fn sdp_in(answer: &str) -> Option<String> {
+    let (length, rest) = answer.split_once("3:sdp")?.1.split_once(':')?;
+    rest.get(..length.parse().ok()?).map(str::to_owned)
+}
+
+/// An offer that is left one suite: the one that is measured.
+fn with_suite(sdp: &str) -> String {
+    let kept = |line: &&str| !line.starts_with("a=crypto:") || line.contains(" AES_CM_128_HMAC_SHA1_80 ");
+    sdp.lines().filter(kept).flat_map(|line| [line, "\r\n"]).collect()
 }
 
 /// Where the first `c=` and `m=audio` lines in an answer point.
