@@ -5,7 +5,7 @@ use std::sync::Arc;
 use call::{Flow, HomeId, NodeId};
 use machine::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
-use trunk::{Host, Name, Transport};
+use trunk::{Host, Name, SipTarget, Transport};
 
 /// A REGISTER of an account, whose digest was right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,19 @@ pub struct Place {
     pub user_agent: Option<String>,
     /// When the REGISTER came, for people.
     pub at: WallTime,
+}
+
+impl Place {
+    /// Where OPTIONS to it go. Nowhere, where nothing but its own connection leads to it: that says by itself whether it
+    /// is there.
+    pub fn asked_at(&self) -> Option<SipTarget> {
+        let leads = match self.transport {
+            Transport::Udp => true,
+            Transport::Tcp => !self.behind_nat,
+            Transport::Tls => false,
+        };
+        leads.then(|| SipTarget::at(self.host.clone(), self.port, self.transport))
+    }
 }
 
 /// Where an account is registered.

@@ -20,7 +20,9 @@ impl State {
         self.time = if planted("time-turned-back") { stamped.time } else { self.time.max(stamped.time) };
         self.invites.forget(self.time);
         self.proofs.forget(self.time);
-        self.bindings.forget(self.time);
+        if self.bindings.forget(self.time) {
+            self.follow_health();
+        }
         let batch = &stamped.batch;
         if let Err(verdict) = self.accept(batch) {
             return verdict;
@@ -92,7 +94,7 @@ impl State {
             }
             self.bindings.follow(&self.resources);
             self.enrolments.follow(&self.resources);
-            self.health.follow(&self.resources);
+            self.follow_health();
             let mut mixer = Mixer::new(b'r');
             mixer.number(self.resources.version);
             self.digest = self.digest.wrapping_add(mixer.finish());

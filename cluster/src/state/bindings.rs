@@ -38,12 +38,15 @@ impl Bindings {
         self.bound.iter().map(|((trunk, account), binding)| (trunk, *account, binding))
     }
 
-    /// Forgets those that have run out.
-    pub(super) fn forget(&mut self, now: ClusterTime) {
-        if self.soonest.is_some_and(|soonest| soonest <= now) {
-            self.retain(|_, binding| binding.expires > now);
-            self.soonest = self.bound.values().map(|binding| binding.expires).min();
+    /// Forgets those that have run out; whether any has.
+    pub(super) fn forget(&mut self, now: ClusterTime) -> bool {
+        if self.soonest.is_none_or(|soonest| soonest > now) {
+            return false;
         }
+        let before = self.bound.len();
+        self.retain(|_, binding| binding.expires > now);
+        self.soonest = self.bound.values().map(|binding| binding.expires).min();
+        self.bound.len() < before
     }
 
     /// Forgets those whose account is gone, or is called otherwise.
@@ -112,20 +115,23 @@ impl State {
             return Registered::Unknown;
         }
         let key = (register.trunk.clone(), register.account);
-        let known = self.bindings.bound.get(&key);
+        let known = self.bindings.bound.get(&key).cloned();
         let is_late = |it: &Arc<Binding>| it.call_id == register.call_id && it.cseq >= register.cseq;
-        if register.change != Rebind::Query && known.is_some_and(is_late) {
+        if register.change != Rebind::Query && known.as_ref().is_some_and(is_late) {
             return Registered::OutOfOrder;
         }
         match &register.change {
             Rebind::Query => {}
             Rebind::Put(place) => self.bindings.put(key, Arc::new(bound(register, place, node, self.time))),
             Rebind::Remove(contact) => {
-                if known.is_some_and(|it| it.place.contact == *contact) {
+                if known.as_ref().is_some_and(|it| it.place.contact == *contact) {
                     self.bindings.remove(&key);
                 }
             }
             Rebind::Clear => self.bindings.remove(&key),
+        }
+        if let Some(known) = known.filter(|_| register.change != Rebind::Query) {
+            self.leave_health(&known.place);
         }
         Registered::Bound(self.bindings.get(&register.trunk, register.account).cloned())
     }

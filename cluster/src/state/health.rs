@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use call::{HomeId, NodeId};
 use serde::{Deserialize, Serialize};
-use trunk::{Probed, Resources, SipTarget};
+use trunk::{Probed, SipTarget};
 
 use super::State;
 use super::digest::Mixer;
@@ -16,6 +16,7 @@ use super::enrolments::Seat;
 use super::placement::score;
 use crate::command::Refused;
 use crate::health::{Down, Turn, Turned, Watched};
+use crate::registration::Place;
 
 /// The version of `apply` from which targets are known to be down.
 const SINCE: u32 = 3;
@@ -34,11 +35,7 @@ impl Healths {
     }
 
     /// Forgets targets that nobody asks any more.
-    pub(super) fn follow(&mut self, resources: &Resources) {
-        if self.is_empty() {
-            return;
-        }
-        let probed = resources.probed();
+    fn follow(&mut self, probed: &BTreeMap<SipTarget, Asked>) {
         let gone: Vec<SipTarget> = self.down.keys().filter(|it| !probed.contains_key(it)).cloned().collect();
         gone.iter().for_each(|target| self.set(target, None));
     }
@@ -59,7 +56,44 @@ impl Healths {
     }
 }
 
+/// How a target is asked, and the home from which, where it is an account's.
+struct Asked {
+    how: Probed,
+    home: Option<HomeId>,
+}
+
 impl State {
+    /// Whatever is asked: targets that resources name, and where accounts are registered, as their trunk's `probe` says.
+    fn asked(&self) -> BTreeMap<SipTarget, Asked> {
+        let named = self.resources.probed().into_iter();
+        let mut asked: BTreeMap<_, _> =
+            named.map(|(target, how)| (target, Asked { how, home: None })).collect();
+        for (trunk, _, binding) in self.bindings.iter() {
+            let owner = self.resources.trunks.get(trunk).filter(|it| !it.probe.interval.is_zero());
+            if let (Some(owner), Some(target)) = (owner, binding.place.asked_at()) {
+                let how = Probed { probe: owner.probe.clone(), registrar: None };
+                asked.entry(target).or_insert(Asked { how, home: Some(binding.place.home) });
+            }
+        }
+        asked
+    }
+
+    /// Resources or bindings have changed: what nobody asks any more is not down.
+    pub(super) fn follow_health(&mut self) {
+        // Nearly always nothing is down.
+        if !self.health.is_empty() {
+            let asked = self.asked();
+            self.health.follow(&asked);
+        }
+    }
+
+    /// An account is not there any more.
+    pub(super) fn leave_health(&mut self, place: &Place) {
+        if place.asked_at().is_some_and(|target| self.down(&target).is_some()) {
+            self.follow_health();
+        }
+    }
+
     /// A target that is down, whoever is called there.
     pub fn down(&self, target: &SipTarget) -> Option<&Down> {
         // Nearly always nothing is down, and every call asks.
@@ -71,10 +105,15 @@ impl State {
         self.health.down.len()
     }
 
-    /// Changes whenever another target may have to be asked, or by another node.
+    /// Changes whenever another target may have to be asked, or by another node; see [`State::bindings_version`], too.
     pub fn watch_version(&self) -> (u64, u64) {
         let roster = self.roster.wrapping_add(self.enrolments.digest);
         (self.resources.version, roster.wrapping_add(u64::from(self.apply_version)))
+    }
+
+    /// Changes with every REGISTER of an account.
+    pub const fn bindings_version(&self) -> u64 {
+        self.bindings.digest
     }
 
     /// Every target that is to be asked, and by whom.
@@ -83,18 +122,24 @@ impl State {
             return Vec::new();
         }
         let seats = self.seats_free();
-        let probed = self.resources.probed().into_iter();
-        probed.filter_map(|(target, how)| self.watch(&seats, target, how)).collect()
+        let asked = self.asked().into_iter();
+        asked.filter_map(|(target, how)| self.watch(&seats, target, how)).collect()
     }
 
-    fn watch(&self, seats: &[Seat], target: SipTarget, how: Probed) -> Option<Watched> {
-        let home = self.watcher(seats, &target, &how)?;
+    fn watch(&self, seats: &[Seat], target: SipTarget, asked: Asked) -> Option<Watched> {
+        let home = self.watcher(seats, &target, &asked)?;
         let held = self.home(home)?;
-        Some(Watched { target, probe: how.probe, home, epoch: held.epoch, node: held.holder? })
+        Some(Watched { target, probe: asked.how.probe, home, epoch: held.epoch, node: held.holder? })
     }
 
-    /// The home from which a target is asked: that from which we register there, or else any that rendezvous hashing finds.
-    fn watcher(&self, seats: &[Seat], target: &SipTarget, how: &Probed) -> Option<HomeId> {
+    /// The home from which a target is asked: that at which it registered, which may be the only one that a NAT lets in, or that
+    /// from which we register there, or else any that rendezvous hashing finds.
+    fn watcher(&self, seats: &[Seat], target: &SipTarget, asked: &Asked) -> Option<HomeId> {
+        let Asked { how, home } = asked;
+        let is_held = |home: &HomeId| self.home(*home).is_some_and(|it| it.holder.is_some());
+        if let Some(home) = home.filter(is_held) {
+            return Some(home);
+        }
         let registrar = how.registrar.as_ref().and_then(|name| self.resources.gateways.get(name));
         let registers = registrar.and_then(|gateway| self.seats(gateway).first().copied().flatten());
         registers.or_else(|| {
@@ -108,7 +153,7 @@ impl State {
     pub(super) fn note_health(&mut self, node: NodeId, turned: &Turned) -> Result<(), Refused> {
         let Turned { target, home, epoch, turn } = turned;
         let is_its = self.apply_version >= SINCE && self.holds(node, *home, *epoch);
-        let how = self.resources.probed().remove(target).filter(|_| is_its).ok_or(Refused::Stale)?;
+        let how = self.asked().remove(target).filter(|_| is_its).ok_or(Refused::Stale)?;
         if self.watcher(&self.seats_free(), target, &how) != Some(*home) {
             return Err(Refused::Stale);
         }

@@ -1,12 +1,15 @@
 //! Targets that are down in the replicated state: who may say so, and what is kept of it.
 
-use call::{Epoch, NodeId};
-use cluster::{Command, DrainedUntil, Outcome, Refused, State, Turn, Turned, Watched};
-use machine::WallTime;
-use trunk::{Account, Gateway, Resource, Secret, SipTarget};
+use call::{Epoch, HomeId, NodeId};
+use cluster::{
+    Command, DrainedUntil, Outcome, Place, Rebind, Refused, Register, Registered, State, Turn, Turned,
+    Watched,
+};
+use machine::{ClusterTime, WallTime};
+use trunk::{Account, Gateway, Host, Resource, Secret, SipTarget, Transport, Trunk};
 
 use crate::homes::Crew;
-use crate::support::name;
+use crate::support::{flow, name};
 
 /// Nodes with a gateway of so many targets, at a version that asks them.
 fn crew(nodes: u64, targets: u8) -> Crew {
@@ -147,4 +150,88 @@ fn a_snapshot_keeps_what_is_down_until_nobody_names_it() {
     assert_eq!((read.digest(), read.full_digest()), (crew.state.digest(), crew.state.full_digest()));
     put(&mut crew, 1, false);
     assert_eq!(crew.state.targets_down(), 0);
+}
+
+/// A PBX with one account, which probes or not.
+fn put_pbx(crew: &mut Crew, seconds: u64) {
+    let mut pbx = Trunk::new(name("pbx"));
+    pbx.accounts = vec![Account { username: "one".to_owned(), password: Secret::given("p") }];
+    pbx.settings.probe.interval = std::time::Duration::from_secs(seconds);
+    assert!(matches!(
+        crew.say(1, Command::PutResources(vec![Resource::Trunk(Box::new(pbx))])),
+        Outcome::Put(Ok(_))
+    ));
+}
+
+/// Its account registers at a home, as being there; or leaves.
+fn register(crew: &mut Crew, cseq: u32, home: HomeId, at: Option<(u8, Transport, bool)>) {
+    let place = |(last, transport, behind_nat): (u8, Transport, bool)| Place {
+        contact: "sip:one@10.0.0.1".to_owned(),
+        path: Vec::new(),
+        host: Host::Ip([192, 0, 2, last].into()),
+        port: None,
+        transport,
+        flow: flow(),
+        home,
+        behind_nat,
+        expires_s: 60,
+        user_agent: None,
+        at: WallTime(8),
+    };
+    let register = Register {
+        trunk: name("pbx"),
+        account: 1,
+        username: "one".to_owned(),
+        call_id: "c".to_owned(),
+        cseq,
+        proof: auth::Use { issued: ClusterTime(1_000_000), salt: u64::from(cseq), nc: 1 },
+        change: at.map_or(Rebind::Clear, |at| Rebind::Put(Box::new(place(at)))),
+    };
+    assert!(matches!(
+        crew.say(1, Command::Register(Box::new(register))),
+        Outcome::Registered(Registered::Bound(_))
+    ));
+}
+
+/// KW27: an account is asked from the home at which it registered, which may be the only one that its NAT lets in.
+#[test]
+fn an_account_is_asked_where_it_is_registered_and_forgotten_when_it_leaves() {
+    let mut crew = crew(3, 0);
+    put_pbx(&mut crew, 20);
+    let (home, ..) = crew.home("n2");
+    register(&mut crew, 1, home, Some((50, Transport::Udp, true)));
+    let it = watched(&crew, 50);
+    assert_eq!((it.home, it.node, it.probe.interval.as_secs()), (home, NodeId(2), 20));
+    assert_eq!(crew.say(2, says(&it, DOWN)), Outcome::Done);
+    assert!(crew.state.down(&target(50)).is_some());
+    // It registers again, from there: that is no answer to OPTIONS.
+    register(&mut crew, 2, home, Some((50, Transport::Udp, true)));
+    assert!(crew.state.down(&target(50)).is_some());
+    let before = crew.state.bindings_version();
+    register(&mut crew, 3, home, Some((51, Transport::Udp, true)));
+    assert_ne!(crew.state.bindings_version(), before);
+    assert!(crew.state.down(&target(50)).is_none() && crew.state.targets_down() == 0);
+    let it = watched(&crew, 51);
+    assert_eq!(crew.say(2, says(&it, DOWN)), Outcome::Done);
+    register(&mut crew, 4, home, None);
+    assert_eq!((all_watched(&crew), crew.state.targets_down()), (Vec::new(), 0));
+}
+
+/// Twins: who does not probe asks nobody, and a connection that only the far end can open says by itself whether it stands.
+#[test]
+fn accounts_that_are_not_asked() {
+    let mut crew = crew(3, 0);
+    put_pbx(&mut crew, 20);
+    let (home, ..) = crew.home("n2");
+    let mut asked = |cseq, transport, behind_nat| {
+        register(&mut crew, cseq, home, Some((50, transport, behind_nat)));
+        crew.state.watched().into_iter().any(|it| it.home == home)
+    };
+    assert!(
+        asked(1, Transport::Udp, false) && asked(2, Transport::Udp, true) && asked(3, Transport::Tcp, false)
+    );
+    assert!(!asked(4, Transport::Tcp, true) && !asked(5, Transport::Tls, false));
+    register(&mut crew, 6, home, Some((50, Transport::Udp, false)));
+    put_pbx(&mut crew, 0);
+    assert_eq!(all_watched(&crew), []);
 }

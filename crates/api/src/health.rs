@@ -4,12 +4,14 @@ use cluster::State;
 use serde_json::{Value, json};
 use trunk::{Resource, SipTarget, TargetSpec};
 
-/// Each target of a resource that has some: `up`, `down` since when, or `unwatched` where nobody asks.
+/// Each target of a resource that has some, and where accounts of a trunk are registered: `up`, `down` since when, or `unwatched` where nobody asks.
 pub(crate) fn of(state: &State, resource: &Resource) -> Value {
     let targets: Vec<SipTarget> = match resource {
         Resource::Gateway(it) => it.targets.clone(),
         Resource::Trunk(it) => {
-            it.delivery.targets.iter().chain(&it.delivery.failover).filter_map(at).collect()
+            let listed = it.delivery.targets.iter().chain(&it.delivery.failover).filter_map(at);
+            let bound = state.bindings().filter(|(trunk, ..)| **trunk == it.name);
+            listed.chain(bound.filter_map(|(_, _, binding)| binding.place.asked_at())).collect()
         }
         Resource::Number(it) => it.delivery.iter().filter_map(at).collect(),
         _ => Vec::new(),

@@ -8,10 +8,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use call::errand::Errand;
 use cluster::{Command, Outcome, Turn, Turned, Watched};
-use machine::Machine;
+use machine::{Instant, Machine};
 use tokio::sync::oneshot;
 use trunk::SipTarget;
 use trunk::prober::{Input, Output, Prober};
@@ -24,8 +25,8 @@ use crate::shared::Shared;
 /// The watches that this node keeps.
 #[derive(Default)]
 pub(crate) struct Watching {
-    /// What they were made from.
-    seen: Option<(u64, u64)>,
+    /// What they were made from, with the bindings, and when.
+    seen: Option<((u64, u64), u64, Instant)>,
     tasks: BTreeMap<SipTarget, Watch>,
 }
 
@@ -72,13 +73,18 @@ impl Shared {
     pub(crate) fn tend_watches(self: &Arc<Shared>) {
         let node = self.cluster.cluster().node();
         let stops = self.draining.load(Ordering::Relaxed) || !self.ready.load(Ordering::Relaxed);
-        let version = self.cluster.cluster().read(cluster::State::watch_version);
+        let now = self.now();
+        let (version, bindings) =
+            self.cluster.cluster().read(|state| (state.watch_version(), state.bindings_version()));
         let mut watching = lock(&self.watching);
-        if watching.seen == Some(version) && watching.is_whole() && !stops {
+        let is_seen = watching.seen.is_some_and(|(seen, bound, at)| {
+            seen == version && (bound == bindings || now.since(at) < BINDINGS)
+        });
+        if is_seen && watching.is_whole() && !stops {
             return;
         }
         let all = if stops { Vec::new() } else { self.cluster.cluster().read(cluster::State::watched) };
-        watching.seen = Some(version);
+        watching.seen = Some((version, bindings, now));
         for (watched, over) in watching.turn(all.into_iter().filter(|it| it.node == node).collect()) {
             self.world.spawn.spawn("watch", Box::pin(self.clone().watch(watched, over)));
         }
@@ -188,6 +194,9 @@ impl Shared {
         outcome == Some(Outcome::Done)
     }
 }
+
+/// How often it is looked who has registered: with many accounts somebody always has.
+const BINDINGS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -103,6 +103,8 @@ impl<'a> Expansion<'a> {
     /// Where one of the trunk's accounts is registered; one that is not can't be reached, and the next is tried.
     fn add_account(&mut self, account: u8, owner: &Trunk, user: &str, is_failover: bool) {
         let Some(found) = self.draw.bindings.of(&owner.name, account) else { return };
+        let is_down =
+            self.draw.bindings.is_down(&SipTarget::at(found.host.clone(), found.port, found.transport));
         let target = Target {
             party: Party::Trunk { name: owner.name.clone(), account: Some(account) },
             uri: found.uri,
@@ -115,7 +117,7 @@ impl<'a> Expansion<'a> {
             redirected: None,
         };
         for _ in 0..owner.delivery.tries.max(1) {
-            self.put(target.clone(), false);
+            self.put(target.clone(), is_down);
         }
     }
 

@@ -117,6 +117,12 @@ impl SipTarget {
         SipTarget { user: None, ..self.clone() }
     }
 
+    /// Somebody at a host, whoever is called there.
+    pub fn at(host: Host, port: Option<u16>, transport: Transport) -> SipTarget {
+        let transport = Some(transport).filter(|it| *it != Transport::Udp);
+        SipTarget { user: None, host, port, transport, secure: false }
+    }
+
     /// A domain, for RFC 3263.
     pub fn of_domain(domain: &str) -> SipTarget {
         let host = Host::Name(domain.to_owned());

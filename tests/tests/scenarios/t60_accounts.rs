@@ -124,7 +124,7 @@ fn resources(trio: &Trio, concurrent: u32, fails_over: bool) -> String {
          account = [{{ username = \"line-1\", password = \"{PASSWORD}\" }}, {{ username = \"line-2\", password = \
          \"{PASSWORD}\" }}]\n\
          [trunk.access]\nnetworks = [{}]\nauth = [\"digest\"]\n[trunk.media]\nmode = \"direct\"\n\
-         [trunk.limits]\nconcurrent = {concurrent}\n{limits}[trunk.timers]\nno_response = \"1s\"\n\
+         [trunk.limits]\nconcurrent = {concurrent}\n{limits}[trunk.timers]\nno_response = \"1s\"\n[trunk.probe]\ninterval = \"0s\"\n\
          [trunk.delivery]\ntargets = [\"account:1\", \"account:2\"]\n{failover}\n\
          [[trunk]]\nname = \"reception\"\ntenant = \"house\"\n[trunk.access]\nnetworks = [\"{}/32\"]\n\
          auth = [\"address\"]\n[trunk.media]\nmode = \"direct\"\n[trunk.limits]\nconcurrent = 10000\n{limits}\
@@ -208,4 +208,39 @@ fn t60_with_both_accounts_dead_or_the_trunk_full_the_failover_target_is_reached(
         (Some(0), &json!({"480": 2})),
         "{figures}"
     );
+}
+
+/// KW27: an account that does not answer OPTIONS is not waited for by each call, until it answers again. Its twin is asked
+/// nothing, and every call waits for it.
+#[test]
+fn kw27_an_account_that_does_not_answer_options_is_tried_last_until_it_does() {
+    let house = House::start();
+    (1..=2).for_each(|number| house.register(number, 3_600));
+    let answering = |number: u8| {
+        let callee = Sipp::callee(house.trio.node(1).dir(), "callee", house.account(number), Transport::Udp);
+        // It answers OPTIONS.
+        callee.options(&["-aa"]).start()
+    };
+    let waits = || {
+        let figures = house.calls(2, 20, 0.2);
+        assert_eq!((figures["completed"].as_u64(), &figures["failed"]), (Some(2), &json!({})), "{figures}");
+        figures["pdd_ms"]["p50"].as_f64().unwrap_or_default() >= 1_000.0
+    };
+    let down = |count: f64| {
+        wait::until("every node knows what is down", Duration::from_secs(20), || {
+            house.trio.running().all(|node| node.metric("banyan_targets_down") == Some(count))
+        });
+    };
+    let (mute, mut second) = (house.becomes(1, How::Silent), answering(2));
+    assert!(waits(), "the twin: nobody has asked the first");
+    let asked = resources(&house.trio, 10_000, true).replace("interval = \"0s\"", "interval = \"400ms\"");
+    house.trio.node(1).apply(&asked);
+    down(1.0);
+    assert!(!waits(), "the first is known to be down");
+    drop(mute);
+    let mut first = answering(1);
+    down(0.0);
+    assert!(!waits());
+    assert_eq!((first.stop().successful, second.stop().successful), (2, 4));
+    house.trio.assert_no_panic();
 }

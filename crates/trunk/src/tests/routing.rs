@@ -369,9 +369,9 @@ fn kw7_after_ringing_was_relayed_nothing_else_rings() {
     }
 }
 
-/// Where accounts are registered, by trunk and number.
+/// Where accounts are registered, by trunk and number, and what is down.
 #[derive(Debug)]
-struct Bound(Vec<(&'static str, u8, Registered)>);
+struct Bound(Vec<(&'static str, u8, Registered)>, &'static [&'static str]);
 
 impl Bindings for Bound {
     fn of(&self, trunk: &Name, account: u8) -> Option<Registered> {
@@ -379,8 +379,8 @@ impl Bindings for Bound {
         found.map(|(_, _, registered)| registered.clone())
     }
 
-    fn is_down(&self, _: &SipTarget) -> bool {
-        false
+    fn is_down(&self, target: &SipTarget) -> bool {
+        Down(self.1).is_down(target)
     }
 }
 
@@ -467,7 +467,7 @@ fn kw2_registered_accounts_are_tried_in_order_and_others_are_passed_over() {
     let first = ("pbx", 1, at_desk(1, &["<sip:edge.example;lr>"]));
     let second = ("pbx", 2, at_desk(2, &[]));
     let failover = "sip:+31207000001@192.0.2.9";
-    let (uris, both) = targets(&Bound(vec![first.clone(), second.clone()]));
+    let (uris, both) = targets(&Bound(vec![first.clone(), second.clone()], &[]));
     assert_eq!(uris, ["sip:desk@192.168.1.1", "sip:desk@192.168.1.2", failover]);
     let registered = both[0].registered.as_ref().unwrap();
     assert_eq!((registered.user.as_str(), registered.route.len()), ("+31207000001", 1));
@@ -475,8 +475,12 @@ fn kw2_registered_accounts_are_tried_in_order_and_others_are_passed_over() {
     assert_eq!((both[0].host.ip(), both[0].port), (Some([203, 0, 113, 1].into()), Some(40_000)));
     // What is counted is the trunk's, whichever account the call goes to.
     assert_eq!(both[0].slots, both[2].slots);
-    assert_eq!(targets(&Bound(vec![second])).0, ["sip:desk@192.168.1.2", failover]);
-    assert_eq!(targets(&Bound(vec![])).0, [failover]);
+    // KW27: one that does not answer OPTIONS is tried last, until it does.
+    let down = &["sip:203.0.113.1:40000"];
+    let (uris, _) = targets(&Bound(vec![first, second.clone()], down));
+    assert_eq!(uris, ["sip:desk@192.168.1.2", failover, "sip:desk@192.168.1.1"]);
+    assert_eq!(targets(&Bound(vec![second], &[])).0, ["sip:desk@192.168.1.2", failover]);
+    assert_eq!(targets(&Bound(vec![], &[])).0, [failover]);
     // Somebody else's first account is not this one's.
-    assert_eq!(targets(&Bound(vec![("other", 1, at_desk(3, &[]))])).0, [failover]);
+    assert_eq!(targets(&Bound(vec![("other", 1, at_desk(3, &[]))], &[])).0, [failover]);
 }
