@@ -110,4 +110,11 @@ mod tests {
         check("", &[]);
         check("3", &[]);
     }
+
+    /// ISO 3166: NL is the Netherlands, CA shares +1, nobody is XX.
+    #[test]
+    fn a_country_is_one_that_some_code_is_of() {
+        assert!(is_country("NL") && is_country("CA"));
+        assert!(!is_country("XX") && !is_country("nl") && !is_country(""));
+    }
 }

@@ -205,6 +205,24 @@ fn the_account_header_tells_trunks_at_one_address_apart() {
     assert_eq!(who(&resources, &Call { account: Some("sid-3"), ..CALL }), "refuse access.account_header");
 }
 
+/// Rule 3 comes before rule 5: a header that agrees decides before the longest network does, for a trunk that may prove itself
+/// by its address, from an address that is its own.
+#[test]
+fn an_account_header_that_agrees_decides_before_the_longest_network() {
+    let who_with = |mut wide: Trunk, account| {
+        wide.tenant = Some(name("t1"));
+        wide.settings.access.account_header = Some("X-Account".into());
+        let narrow = with_auth(trunk("b", "10.0.0.5"), ADDRESS);
+        let resources = Set::new().tenant(tenant("t1", "sid-1")).trunk(wide).trunk(narrow).build();
+        who(&resources, &Call { account, ..CALL })
+    };
+    let wide = || trunk("a", "10.0.0.0/8");
+    assert_eq!(who_with(with_auth(wide(), ADDRESS), Some("sid-1")), "trunk a 0");
+    assert_eq!(who_with(with_auth(wide(), ADDRESS), None), "trunk b 0");
+    assert_eq!(who_with(with_auth(wide(), DIGEST), Some("sid-1")), "trunk b 0");
+    assert_eq!(who_with(with_auth(Trunk::new(name("a")), ADDRESS), Some("sid-1")), "trunk b 0");
+}
+
 /// EX18: the From host must be the account's; the twin has no such rule.
 #[test]
 fn ex18_the_from_domain_must_be_the_accounts() {
