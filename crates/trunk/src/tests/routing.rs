@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::bindings::{Bindings, Registered};
+use crate::bindings::{Bindings, NoBindings, Registered};
 use crate::failover::{Next, Outcome};
 use crate::fixture::{Set, gateway, name, number, spec, trunk};
 use crate::name::Name;
@@ -435,6 +435,28 @@ fn i24_targets_that_are_down_are_tried_when_no_other_is_left() {
     let emergency = |down: &Down| hosts(&pbx, "112", down);
     assert_eq!(emergency(&Down(&[])), [11, 12]);
     assert_eq!(emergency(&Down(&["sip:192.0.2.11"])), [12, 11]);
+}
+
+/// FR31: calls go out over IPv6 only where it is on, and over IPv4 either way.
+#[test]
+fn fr31_a_target_over_ipv6_is_passed_over_where_it_is_off() {
+    let hosts = |ipv6: bool| {
+        let mut owner = trunk("pbx", "10.0.0.0/8");
+        owner.settings.access.ipv6 = ipv6;
+        owner.settings.delivery.targets = vec![spec("sip:[2001:db8::1]"), spec("sip:192.0.2.1")];
+        let mut six = gateway("carrier", "sip:[2001:db8::2]", &[]);
+        six.settings.access.ipv6 = ipv6;
+        six.targets.push(SipTarget::parse("sip:192.0.2.2").unwrap());
+        let resources = Set::new().trunk(owner).gateway(six).number(number("+31207000001", "pbx")).build();
+        let all = |party: &Party, called: &str| {
+            let plan = resources.plan_with(party, called, 7, &NoBindings).unwrap();
+            plan.targets.iter().filter_map(|it| it.host.ip()).map(|ip| ip.to_string()).collect::<Vec<_>>()
+        };
+        (all(&carrier("carrier"), "+31207000001"), all(&from("pbx"), "+4930555"))
+    };
+    let both = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+    assert_eq!(hosts(true), (both("2001:db8::1", "192.0.2.1"), both("2001:db8::2", "192.0.2.2")));
+    assert_eq!(hosts(false), (vec!["192.0.2.1".to_owned()], vec!["192.0.2.2".to_owned()]));
 }
 
 fn at_desk(last: u8, route: &[&str]) -> Registered {
