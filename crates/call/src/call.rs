@@ -17,7 +17,7 @@ use crate::cdr::HangupBy;
 use crate::context::Context;
 use crate::ending::Ending;
 use crate::exchange::Exchange;
-use crate::fading::Fading;
+use crate::fading::{Fading, Left};
 use crate::id::CallId;
 use crate::io::{Arrival, Event, Input, Output, Remains, TakePorts};
 use crate::leg::Legs;
@@ -69,6 +69,8 @@ pub struct Call {
     pub(crate) exchanged: u32,
     /// How many attempts began.
     pub(crate) attempts: u16,
+    /// Those of them that a predecessor has ended.
+    pub(crate) left: Box<[Left]>,
     /// How far the call's own numbers are drawn.
     pub(crate) drawn: u64,
     /// Whether media may be secured.
@@ -251,6 +253,7 @@ impl Call {
             rehoming: None,
             exchanged: 0,
             attempts: 0,
+            left: Box::default(),
             drawn: 0,
             secures: true,
             gone: false,

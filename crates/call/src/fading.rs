@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dialog::{Dialog, InviteSent, LocalCseq};
 use machine::museum::planted;
 use machine::{Instant, Machine};
-use sip::{Message, Method, Name, OwnedMessage};
+use sip::{Message, Method, Name, OwnedMessage, Writer};
 use transaction::{ClientInput, InviteClient, NonInviteClient, Output as Tx};
 use trunk::Transport;
 
@@ -17,6 +17,7 @@ use crate::call::{Call, Stage};
 use crate::exchange::Kind;
 use crate::inbound::Answer;
 use crate::io::Output;
+use crate::live::CallRecord;
 use crate::message::INVITE_CSEQ;
 use crate::record::{Flow, Side};
 
@@ -47,6 +48,27 @@ impl Fading {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let cancel = self.cancel.as_ref().and_then(Machine::poll_timeout);
         self.client.poll_timeout().into_iter().chain(cancel).min()
+    }
+}
+
+/// An attempt that a predecessor has ended: what the ACK of its refusal needs.
+#[derive(Debug)]
+pub(crate) struct Left {
+    uri: String,
+    routes: Vec<String>,
+}
+
+impl Left {
+    /// Those of a call's record, by their numbers.
+    pub fn of(record: &CallRecord) -> Box<[Left]> {
+        let before = record.attempts.split_last().map_or(&[][..], |(_, before)| before);
+        let left = before.iter().map(|tried| {
+            let target = record.admit.plan.targets.get(usize::from(tried.target));
+            let registered = target.and_then(|target| target.registered.as_ref());
+            let routes = registered.map_or_else(Vec::new, |registered| registered.route.clone());
+            Left { uri: tried.uri.clone(), routes }
+        });
+        left.collect()
     }
 }
 
@@ -144,6 +166,30 @@ impl Call {
         fading.client.handle(now, ClientInput::Acknowledge(ack.clone()));
         self.remain(response, flow, ack);
         self.pump_fading(now);
+    }
+
+    /// A refusal of an attempt that a predecessor has ended, and was lost before it said ACK: whoever refused repeats it until
+    /// it hears one (RFC 3261 §17.1.1.3, §17.2.1).
+    pub(crate) fn refused_again(&mut self, refusal: &Message<'_>, (branch, cseq): (&[u8], u32), flow: Flow) {
+        let mut left = (0..).zip(&self.left);
+        let Some((_, Left { uri, routes })) = left.find(|(number, _)| self.attempt_branch(*number) == branch)
+        else {
+            return;
+        };
+        let flow = self.flow_here(flow).unwrap_or(flow);
+        let mut out = Vec::with_capacity(320);
+        let mut writer = Writer::request(&mut out, Method::Ack, uri.as_bytes());
+        writer.header(Name::Via, &[&self.via_value(&flow, branch)]);
+        writer.number(Name::MaxForwards, 70);
+        for route in routes {
+            writer.header(Name::Route, &[route.as_bytes()]);
+        }
+        writer.copy(refusal, Name::From).copy(refusal, Name::To).copy(refusal, Name::CallId);
+        writer.cseq(cseq, Method::Ack);
+        writer.end();
+        let ack = Bytes::from(out);
+        self.remain(refusal, flow, ack.clone());
+        self.send(flow, ack);
     }
 
     /// ACK and BYE for a 2xx to an INVITE of ours that came too late.

@@ -66,8 +66,10 @@ impl Call {
         {
             return;
         }
-        if method == Method::Invite && (200..300).contains(&status) {
-            self.answered_again(now, &view, branch, cseq, flow);
+        match (method, status) {
+            (Method::Invite, 200..300) => self.answered_again(now, &view, branch, cseq, flow),
+            (Method::Invite, 300..) => self.refused_again(&view, (branch, cseq), flow),
+            _ => {}
         }
     }
 

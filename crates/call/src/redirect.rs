@@ -20,15 +20,18 @@ impl Call {
         let response = response.filter(|_| (300..400).contains(&status));
         let (Some(response), Some(setup)) = (response, self.setup.as_ref()) else { return Vec::new() };
         let plan = setup.admit.as_ref().map(|admit| &admit.plan);
-        let Some((target, before)) =
-            plan.and_then(|plan| plan.targets.get(..=usize::from(current))?.split_last())
+        let Some((tried, waiting)) =
+            plan.and_then(|plan| plan.targets.split_at_checked(usize::from(current) + 1))
         else {
             return Vec::new();
         };
+        let Some(target) = tried.last() else { return Vec::new() };
         let Some(settings) = settings(&self.context.resources, &target.party) else { return Vec::new() };
-        let tried: Vec<&str> = before.iter().chain([target]).map(|target| target.uri.as_str()).collect();
+        // A URI to which the call was sent before, and whose turn will come, is in the target set (RFC 3261 §8.1.3.4).
+        let waiting = waiting.iter().filter(|target| target.redirected.is_some());
+        let known: Vec<&str> = tried.iter().chain(waiting).map(|target| target.uri.as_str()).collect();
         let followed =
-            settings.redirect.follow(status, setup.progressed, target, offered(&response.view()), &tried);
+            settings.redirect.follow(status, setup.progressed, target, offered(&response.view()), &known);
         followed.unwrap_or_else(|unfollowed| {
             if let Some(event) = unfollowed.event() {
                 self.note(event);

@@ -14,6 +14,7 @@ use trunk::{Hop, Party, Resources, Target, Transport, Word as _};
 use crate::admission::settings;
 use crate::call::{Call, CallTimer, Hangup, Stage, Waiting};
 use crate::context::Context;
+use crate::fading::Left;
 use crate::hunt::Hunt;
 use crate::io::TakePorts;
 use crate::leg::{Leg, Legs, session_policy};
@@ -56,6 +57,7 @@ impl Call {
             Phase::Ringing { .. } => record.attempt,
             Phase::Answered { .. } => record.attempt + 1,
         };
+        call.left = Left::of(record);
         call.callee = record.attempts.last().map(|tried| tried.party.clone());
         match &record.phase {
             Phase::Ringing { cancelled, .. } if call.is_stranded(record) => {

@@ -77,6 +77,58 @@ fn ps22_a_takeover_follows_the_redirect_exactly_once() {
     w.expect("198.51.100.8:5060", "INVITE sip:2@198.51.100.8");
 }
 
+/// RFC 3261 §17.1.1.3: its node was lost with the redirect on record and the ACK unsaid. The server repeats the 302, and
+/// hears the ACK from whoever has the call now; of an attempt that nobody made it hears nothing.
+#[test]
+fn ps22_a_redirect_that_is_repeated_to_a_successor_is_acknowledged() {
+    let mut w = world();
+    let first = invited(&mut w);
+    w.receive(CALLEE, &moved(&first, "<sip:1@198.51.100.9>"));
+    w.commit();
+    let before = w.expect(CALLEE, "ACK");
+    w.expect(PBX, "INVITE sip:1@198.51.100.9");
+    w.take_over();
+    w.expect(PBX, "INVITE sip:1@198.51.100.9");
+    let again = moved(&first, "<sip:1@198.51.100.9>");
+    w.receive(CALLEE, &again);
+    let ack = w.expect(CALLEE, "ACK sip:+31301111111@198.51.100.1:5060 SIP/2.0");
+    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+        assert_eq!(ack.get(name), before.get(name), "{name}");
+    }
+    let digest = first.get("Via").split_once("z9hG4bKb").unwrap().1.get(16..32).unwrap().to_owned();
+    w.receive(CALLEE, &again.replace(&digest, "0123456789abcdef"));
+    w.expect_silence();
+}
+
+/// RFC 3261 §8.1.3.4: what two servers name is one target. Without the second server it would be called in its turn, too.
+#[test]
+fn ps13_a_contact_that_waits_for_its_turn_is_not_called_twice() {
+    for sent_on_again in [true, false] {
+        let mut w = World::with(&invite(OFFER, ""), |_, gateway| {
+            let redirect = &mut gateway.settings.redirect;
+            (redirect.follow, redirect.max_hops) = (true, 2);
+            redirect.trusted = vec![HostPattern::parse("198.51.100.8/31").unwrap()];
+        });
+        let first = invited(&mut w);
+        w.receive(CALLEE, &moved(&first, "<sip:1@198.51.100.9>, <sip:2@198.51.100.8>;q=0.5"));
+        w.commit();
+        w.expect(CALLEE, "ACK");
+        let second = w.expect(PBX, "INVITE sip:1@198.51.100.9");
+        let answer = match sent_on_again {
+            true => moved(&second, "<sip:2@198.51.100.8>"),
+            false => response(&second, "503 Service Unavailable", "b1", "", ""),
+        };
+        w.receive(PBX, &answer);
+        w.commit();
+        w.expect(PBX, "ACK");
+        let third = w.expect("198.51.100.8:5060", "INVITE sip:2@198.51.100.8");
+        w.receive("198.51.100.8:5060", &response(&third, "503 Service Unavailable", "b2", "", ""));
+        w.commit();
+        w.expect("198.51.100.8:5060", "ACK");
+        w.expect(SECOND, "INVITE sip:+31301111111@198.51.100.2");
+    }
+}
+
 /// PS4, threat 11: a trusted name that leads to a denied address is not followed there; its other address is called.
 #[test]
 fn ps4_the_addresses_of_a_trusted_name_are_looked_at_too() {

@@ -46,7 +46,7 @@ pub enum Unfollowed {
     TooManyHops,
     /// None of its Contacts is trusted, or can be called at all.
     Untrusted,
-    /// All of its trusted Contacts were tried before.
+    /// All of its trusted Contacts were tried before, or will be.
     Loop,
 }
 
@@ -65,7 +65,7 @@ impl Unfollowed {
 
 impl Redirect {
     /// Where a 3xx of `from` leads, best first. Each Contact is judged by itself; the targets hold what `from` held.
-    /// `tried`: the Request-URIs of the call so far.
+    /// `tried`: the Request-URIs of the call so far, and those to which it was sent on.
     ///
     /// # Errors
     ///
@@ -95,8 +95,14 @@ impl Redirect {
         if trusted.is_empty() {
             return Err(Unfollowed::Untrusted);
         }
-        let fresh = trusted.into_iter().filter(|(_, contact)| !tried.contains(&contact.uri.as_str()));
-        let targets: Vec<Target> = fresh.map(|(rule, contact)| sent_on(from, contact, rule, hops)).collect();
+        let mut targets: Vec<Target> = Vec::new();
+        for (rule, contact) in trusted {
+            // RFC 3261 §8.1.3.4: no URI comes into the target set more than once.
+            let known = |uri: &str| tried.contains(&uri) || targets.iter().any(|target| target.uri == uri);
+            if !known(&contact.uri) {
+                targets.push(sent_on(from, contact, rule, hops));
+            }
+        }
         if targets.is_empty() { Err(Unfollowed::Loop) } else { Ok(targets) }
     }
 
@@ -226,6 +232,16 @@ mod tests {
         let tried = ["sip:12035554433@192.0.2.1"];
         assert_eq!(hosts(policy.follow(302, false, &server(), offered(1), &tried)), Err(Unfollowed::Loop));
         assert!(policy.follow(302, false, &server(), offered(2), &tried).is_ok());
+    }
+
+    /// RFC 3261 §8.1.3.4.
+    #[test]
+    fn ps13_a_uri_that_a_server_names_twice_is_one_target_and_two_uris_are_two() {
+        let policy = policy(&["192.0.2.0/24"], &[]);
+        let follow = |offered| hosts(policy.follow(302, false, &server(), offered, &[])).unwrap();
+        let twice = vec![contact("192.0.2.1", 700), contact("192.0.2.2", 800), contact("192.0.2.1", 900)];
+        assert_eq!(follow(twice), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(follow(vec![contact("192.0.2.1", 700), contact("192.0.2.2", 800)]).len(), 2);
     }
 
     #[test]
