@@ -18,6 +18,7 @@ mod names;
 mod network;
 pub mod peers;
 pub mod plan;
+pub mod redirects;
 mod relay;
 pub mod runner;
 mod scenario;

@@ -14,6 +14,7 @@ use trunk::{Answer, Question, Records};
 
 use crate::fault::{Effects, Kind};
 use crate::plan::{callee, nobody};
+use crate::redirects;
 
 /// The resolver of a world.
 pub struct Names {
@@ -34,7 +35,7 @@ pub fn name_of(callee: usize) -> String {
 }
 
 /// Whose name this is.
-fn callee_of(host: &str) -> Option<usize> {
+pub(crate) fn callee_of(host: &str) -> Option<usize> {
     host.strip_prefix("carrier")?.strip_suffix(DOMAIN)?.parse().ok()
 }
 
@@ -59,6 +60,9 @@ impl Names {
             return (Duration::ZERO, vec![address]);
         }
         let mut state = self.lock();
+        if let Some(addresses) = redirects::addresses_of(host) {
+            return (Duration::from_micros(300 + state.rng.below(8_000)), addresses);
+        }
         let Some(place) = callee_of(host) else { return (Duration::ZERO, Vec::new()) };
         state.asked += 1;
         let mut answer = (Duration::from_micros(300 + state.rng.below(8_000)), vec![callee(place).ip()]);
@@ -108,7 +112,7 @@ impl Resolve for Asking {
     }
 }
 
-const DOMAIN: &str = ".sim.example";
+pub(crate) const DOMAIN: &str = ".sim.example";
 /// How long each answer is good: troubles are found out soon.
 const TTL: Duration = Duration::from_secs(1);
 

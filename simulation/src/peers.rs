@@ -25,6 +25,8 @@ pub struct End {
     pub began: Instant,
     /// When it was answered.
     pub answered: Option<Instant>,
+    /// When it refused.
+    pub refused: Option<Instant>,
     /// When and how it ended.
     pub ended: Option<(Instant, Outcome)>,
 }
@@ -73,7 +75,7 @@ impl Stories {
             return;
         };
         if event == Event::Offered {
-            story.callees.push(End { peer, call, began: at, answered: None, ended: None });
+            story.callees.push(End { peer, call, began: at, answered: None, refused: None, ended: None });
         }
         let end = match call.side {
             Side::Caller => story.caller.as_mut(),
@@ -81,6 +83,7 @@ impl Stories {
         };
         match (end, event) {
             (Some(end), Event::Answered) => end.answered = Some(at),
+            (Some(end), Event::Refused) => end.refused = Some(at),
             (Some(end), Event::Ended(outcome)) => end.ended = Some((at, outcome)),
             _ => {}
         }
@@ -184,7 +187,8 @@ pub async fn live(world: &peer::World, peer: Peer, society: &Society) {
         }
         while let Some(call) = todo.next_if(|call| call.at <= now) {
             let made = endpoint.agent().place(now, call.at, destination(&call, transport));
-            let caller = End { peer: address, call: made, began: now, answered: None, ended: None };
+            let caller =
+                End { peer: address, call: made, began: now, answered: None, refused: None, ended: None };
             let story = Story { caller: Some(caller), callees: Vec::new() };
             society.stories.borrow_mut().calls.insert(call.number, story);
             numbers.push(call.number);

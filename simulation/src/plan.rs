@@ -12,6 +12,7 @@ use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
 use crate::fault::{self, Fault, Kind};
 use crate::names;
+use crate::redirects;
 use crate::variety::Variety;
 
 /// What a run sets out to do.
@@ -92,6 +93,9 @@ impl Plan {
             planned.hang_up_together();
         }
         planned.take_ways(glare);
+        if cut.only.is_none() {
+            redirects::widen(&mut planned);
+        }
         planned.faults = match cut.only {
             None => fault::draw(&mut rng, &planned),
             Some(kind) => {
@@ -103,6 +107,7 @@ impl Plan {
         let (named, guarded) = (any(Kind::needs_names), any(Kind::needs_guards));
         let old = any(|kind| kind == Kind::RollingUpgrade);
         (planned.named, planned.guarded, planned.old) = (named, guarded, old);
+        redirects::lure(&mut planned);
         let busy = cut.only.is_none() && fault::is_busy(&planned);
         if busy {
             planned.limit = 1_000;
@@ -250,15 +255,28 @@ impl Plan {
         pbx.settings.media = self.variety.trunk_media();
         let carrier = |place: usize| {
             let mut carrier = Gateway::new(Name::new(&format!("carrier{place}")).expect("a name"));
-            let host = if self.named { names::name_of(place) } else { callee(place).to_string() };
+            let host = self.host_of(place);
             let over = if self.variety.is_callee_over_tcp(place) { ";transport=tcp" } else { "" };
             carrier.settings.media = self.variety.gateway_media();
             carrier.settings.probe = Probe { interval: PROBES, down_after: 2, up_after: 2 };
+            if let Some(redirects) = self.variety.redirects {
+                carrier.settings.redirect = redirects.settings();
+            }
             carrier.targets = vec![SipTarget::parse(&format!("sip:{host}{over}")).expect("a target")];
             Resource::Gateway(Box::new(carrier))
         };
-        let carriers = (0..self.callees.len()).map(carrier);
+        let carriers = (0..self.gateways()).map(carrier);
         [Resource::Trunk(Box::new(pbx))].into_iter().chain(carriers).collect()
+    }
+
+    /// How many callees are targets of gateways: the first ones.
+    pub fn gateways(&self) -> usize {
+        self.callees.len() - self.variety.redirects.map_or(0, |it| usize::from(it.beyond))
+    }
+
+    /// The host of a callee, as gateways call it.
+    pub fn host_of(&self, place: usize) -> String {
+        if self.named { names::name_of(place) } else { callee(place).to_string() }
     }
 }
 
@@ -338,6 +356,21 @@ pub fn callee(place: usize) -> SocketAddr {
 /// Where a name may lead and nobody is.
 pub fn nobody() -> SocketAddr {
     SocketAddr::new(host(3, 1), 5060)
+}
+
+/// An address that nobody may send anything to: it is denied.
+pub fn stranger() -> SocketAddr {
+    SocketAddr::new(host(4, 1), 5060)
+}
+
+/// Another one, which nobody denies, or trusts.
+pub fn other_stranger() -> SocketAddr {
+    SocketAddr::new(host(5, 1), 5060)
+}
+
+/// Whether an address is a stranger's.
+pub fn is_stranger(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if matches!(ip.octets()[2], 4 | 5))
 }
 
 /// Whether an address is a caller's or a callee's.

@@ -8,6 +8,7 @@ use machine::Rng;
 use trunk::settings::{Media, Reinvite};
 
 use crate::plan;
+use crate::redirects::Redirects;
 
 /// Which addresses callers call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Variety {
     pub holds: bool,
     /// Who speaks SIP over TCP: a bit for each caller, and from the fifth on for each callee.
     pub tcp: u8,
+    /// Whether, and how, callees send calls elsewhere.
+    pub redirects: Option<Redirects>,
 }
 
 impl Variety {
@@ -55,7 +58,16 @@ impl Variety {
         // Who is on hold hears nothing: that is no fault of the media's.
         let holds = rng.below(2) == 0 && !media;
         let tcp = if rng.below(4) == 0 { rng.below(256) as u8 } else { 0 };
-        Variety { homes, trunk_forbids, gateways_forbid, media, callees_end, holds, tcp }
+        Variety {
+            homes,
+            trunk_forbids,
+            gateways_forbid,
+            media,
+            callees_end,
+            holds,
+            tcp,
+            redirects: Redirects::of(seed),
+        }
     }
 
     /// The plainest sort.
@@ -68,6 +80,7 @@ impl Variety {
             callees_end: false,
             holds: false,
             tcp: 0,
+            redirects: None,
         }
     }
 
@@ -128,7 +141,11 @@ impl fmt::Display for Variety {
         }
         f.write_str(if self.media { ", who talks speaks" } else { "" })?;
         f.write_str(if self.callees_end { ", callees hang up" } else { "" })?;
-        f.write_str(if self.holds { ", callers hold" } else { "" })
+        f.write_str(if self.holds { ", callers hold" } else { "" })?;
+        if let Some(Redirects { beyond, max_hops, share }) = self.redirects {
+            write!(f, ", {share} % of calls are redirected, {beyond} callees beyond, {max_hops} hops")?;
+        }
+        Ok(())
     }
 }
 

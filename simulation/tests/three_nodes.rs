@@ -47,6 +47,9 @@ fn seeds_that_have_found_something_find_it_no_more() {
         "70",  // A node that was resumed as it gave up its own address had none from then on.
         "1151", // A deadline that was set while an earlier one waited to be handled outlived its call.
         "1565", // A home moved from under a callee that was given up before it rang: neither cancelled nor acknowledged.
+        "10",   // A server that named a Contact twice had it called twice.
+        "920",  // A Contact that waited for its turn was named by the next server, too, and called twice.
+        "753", // A redirect was on record and its node lost before it said ACK: nobody did, and the server repeated it.
         "408", // A join was said to be done by the vote that an earlier node of that id still had, and was about to lose.
     ];
     for seed in seeds {

@@ -91,6 +91,9 @@ impl Call {
         let server = InviteServer::new(self.times(), flow.transport != Transport::Udp);
         let mut setup = Setup::new(invite, flow, server);
         setup.admit = Some(record.admit.clone());
+        if let Some(admit) = setup.admit.as_mut().filter(|_| planted("redirect-forgotten")) {
+            Arc::make_mut(admit).plan.targets.retain(|target| target.redirected.is_none());
+        }
         setup.progressed = record.ringing_at.is_some();
         setup.session_expires = record.session_expires;
         setup.challenge.clone_from(&record.challenge);

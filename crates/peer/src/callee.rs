@@ -140,7 +140,9 @@ impl Callee {
 
     /// Answers the INVITE.
     fn say(&mut self, status: u16, sdp: Option<&[u8]>) {
-        let contact = (101..300).contains(&status).then_some(self.session.dialog.contact.as_str());
+        let moved = self.moved().filter(|_| status == MOVED);
+        let ours = (101..300).contains(&status).then_some(self.session.dialog.contact.as_str());
+        let contact = moved.as_deref().or(ours);
         let bytes = respond(&self.invite, status, &self.session.dialog.local_tag, contact, sdp);
         self.said = Some(bytes.clone());
         self.session.outputs.push_back(Output::Send { flow: self.invite_flow, bytes });
@@ -171,8 +173,18 @@ impl Callee {
     fn refuse(&mut self, now: Instant, status: u16) {
         self.timers.clear_all();
         self.say(status, None);
+        self.session.tell(Event::Refused);
         self.state = State::Refused;
         self.await_ack(now, status);
+    }
+
+    /// The Contacts to which the caller is sent, if it is. One that has taken many turns is welcome: it must end somewhere.
+    fn moved(&self) -> Option<String> {
+        let Start::Request(_, uri) = &self.invite.start else { return None };
+        let turn = uri.split_once(";turn=").map_or(0, |(_, turn)| turn.parse().unwrap_or(0));
+        let moved = self.plan.redirect.as_ref().filter(|_| turn < TURNS_MAX)?;
+        let turn = (turn + 1).to_string();
+        Some(moved.contacts.replace("{user}", user_of(uri)).replace("{turn}", &turn))
     }
 
     fn await_ack(&mut self, now: Instant, status: u16) {
@@ -280,10 +292,16 @@ impl Callee {
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match (timer, self.state) {
             (Timer::Ring, State::Ringing) => {
+                // A redirect server rings nowhere; one that does is no redirect server.
+                let at_once = self.plan.redirect.as_ref().is_some_and(|moved| !moved.rings);
+                if at_once && self.moved().is_some() {
+                    return self.refuse(now, MOVED);
+                }
                 self.say(180, None);
                 self.timers.set(Timer::Answer, now + self.plan.answer_after);
             }
             (Timer::Answer, State::Ringing) => match self.plan.refuse {
+                _ if self.moved().is_some() => self.refuse(now, MOVED),
                 Some(status) => self.refuse(now, status),
                 None => self.answer(now),
             },
@@ -349,5 +367,9 @@ fn user_of(uri: &str) -> &str {
     user.map_or("callee", |(user, _)| user.split(';').next().unwrap_or("callee"))
 }
 
+/// Moved Temporarily (RFC 3261 §21.3.3).
+const MOVED: u16 = 302;
+/// A caller that has taken so many turns is sent on no more.
+const TURNS_MAX: u32 = 6;
 /// An answer within this needs no 100 (RFC 3261 §17.2.1).
 const QUICK: std::time::Duration = std::time::Duration::from_millis(200);

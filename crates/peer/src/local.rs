@@ -116,6 +116,8 @@ pub enum Event {
     Progress(Duration),
     /// The call was answered: 2xx came (caller) or was acknowledged (callee).
     Answered,
+    /// We refused it, or sent it elsewhere (callee); that may still want its ACK.
+    Refused,
     /// A message was sent again.
     Retransmitted,
     /// The call is over. Exactly once per call.

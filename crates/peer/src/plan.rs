@@ -53,6 +53,17 @@ pub struct CalleePlan {
     pub hang_up_after: Option<Duration>,
     /// Answer a CANCEL with 200 to the INVITE, as if the two had crossed.
     pub answers_late: bool,
+    /// Send the caller elsewhere instead of answering or refusing.
+    pub redirect: Option<Moved>,
+}
+
+/// Where a callee sends its caller (RFC 3261 §21.3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The Contacts of the 302; see [`Mix::contacts`].
+    pub contacts: String,
+    /// Whether it rings first.
+    pub rings: bool,
 }
 
 /// What a run's calls are drawn from. Fractions are 0.0 to 1.0.
@@ -86,6 +97,11 @@ pub struct Mix {
     pub holds: f64,
     /// The fraction of answered calls in which the callee hangs up, perhaps before the caller would.
     pub callee_ends: f64,
+    /// The fraction of calls that the callee sends elsewhere by 302.
+    pub redirect: f64,
+    /// Where to: each such call draws one of these lists of Contacts. `{user}` stands for whoever was called, `{turn}` for
+    /// how many such turns the call has taken, this included.
+    pub contacts: Vec<String>,
 }
 
 impl Default for Mix {
@@ -105,6 +121,8 @@ impl Default for Mix {
             reinvite: 0.0,
             holds: 0.0,
             callee_ends: 0.0,
+            redirect: 0.0,
+            contacts: Vec::new(),
         }
     }
 }
@@ -141,12 +159,25 @@ impl Mix {
             // Both ends count from the answer, so both BYEs are on their way at the same time.
             hang_up_after: chance(rng, self.glare).then_some(self.hold),
             answers_late: chance(rng, self.answer_late),
+            redirect: None,
         };
         // Drawn only where it is wanted, so that runs without it stay what they were.
         let ends = self.callee_ends > 0.0 && chance(rng, self.callee_ends);
         let spread = u64::try_from(self.hold_spread.as_nanos()).unwrap_or(u64::MAX).max(1);
         let ends = ends.then(|| self.hold + Duration::from_nanos(rng.below(spread)));
-        CalleePlan { hang_up_after: plan.hang_up_after.or(ends), ..plan }
+        let redirect = self.moved(rng);
+        CalleePlan { hang_up_after: plan.hang_up_after.or(ends), redirect, ..plan }
+    }
+
+    /// Draws whether, and where to, the next caller is sent; where none ever is, nothing is drawn.
+    fn moved(&self, rng: &mut Rng) -> Option<Moved> {
+        let lists = self.contacts.len() as u64;
+        if lists == 0 || self.redirect <= 0.0 || !chance(rng, self.redirect) {
+            return None;
+        }
+        let drawn = usize::try_from(rng.below(lists)).unwrap_or(0);
+        let rings = rng.below(8) == 0;
+        self.contacts.get(drawn).map(|contacts| Moved { contacts: contacts.clone(), rings })
     }
 }
 
@@ -161,6 +192,20 @@ fn chance(rng: &mut Rng, fraction: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_callees_sends_callers_to_one_of_its_lists_and_others_draw_nothing_for_it() {
+        let never = Mix { contacts: vec!["<sip:{user}@192.0.2.9>".into()], ..Mix::default() };
+        let (mut rng, mut other) = (Rng::from_u64(7), Rng::from_u64(7));
+        assert_eq!(never.callee(&mut rng), Mix::default().callee(&mut other));
+        assert_eq!(rng.next_u64(), other.next_u64());
+        let lists = ["<sip:a@192.0.2.1>", "<sip:b@192.0.2.2>"].map(String::from);
+        let always = Mix { redirect: 1.0, contacts: lists.to_vec(), ..Mix::default() };
+        let drawn: Vec<Moved> = (0..40).filter_map(|_| always.callee(&mut rng).redirect).collect();
+        assert_eq!(drawn.len(), 40);
+        assert!(lists.iter().all(|list| drawn.iter().any(|moved| moved.contacts == *list)));
+        assert!(drawn.iter().any(|moved| moved.rings) && drawn.iter().any(|moved| !moved.rings));
+    }
 
     #[test]
     fn fractions_are_met_and_the_bounds_are_exact() {

@@ -103,8 +103,11 @@ pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 fn finish(out: &mut Vec<u8>, contact: Option<&str>, sdp: Option<&[u8]>) {
-    if let Some(contact) = contact {
-        push(out, &["Contact: <", contact, ">\r\nAllow: ", ALLOW, "\r\n"]);
+    match contact {
+        // A list, which a 3xx has.
+        Some(list) if list.starts_with('<') => push(out, &["Contact: ", list, "\r\n"]),
+        Some(contact) => push(out, &["Contact: <", contact, ">\r\nAllow: ", ALLOW, "\r\n"]),
+        None => {}
     }
     if let Some(sdp) = sdp {
         push(out, &["Content-Type: application/sdp\r\nContent-Length: "]);
@@ -126,6 +129,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         100 => "Trying",
         180 => "Ringing",
+        302 => "Moved Temporarily",
         183 => "Session Progress",
         200 => "OK",
         400 => "Bad Request",

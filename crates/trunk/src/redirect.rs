@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use machine::museum::planted;
 use serde::{Deserialize, Serialize};
 
 use crate::party::Transport;
@@ -81,11 +82,12 @@ impl Redirect {
         if !self.follow || !matches!(status, 300..=302) {
             return Err(Unfollowed::NotWanted);
         }
-        if progressed && self.after_progress == AfterProgress::Stop {
+        let stops = self.after_progress == AfterProgress::Stop && !planted("redirect-after-ringing");
+        if progressed && stops {
             return Err(Unfollowed::Progressed);
         }
         let hops = from.redirected.as_ref().map_or(0, |before| before.hops).saturating_add(1);
-        if hops > self.max_hops {
+        if hops > self.max_hops && !planted("redirect-hops-uncounted") {
             return Err(Unfollowed::TooManyHops);
         }
         // Stable: Contacts of the same preference keep their order.
@@ -99,7 +101,7 @@ impl Redirect {
         for (rule, contact) in trusted {
             // RFC 3261 §8.1.3.4: no URI comes into the target set more than once.
             let known = |uri: &str| tried.contains(&uri) || targets.iter().any(|target| target.uri == uri);
-            if !known(&contact.uri) {
+            if !known(&contact.uri) || planted("redirect-loop-unnoticed") {
                 targets.push(sent_on(from, contact, rule, hops));
             }
         }
@@ -122,12 +124,13 @@ impl Redirect {
 }
 
 fn sent_on(from: &Target, contact: Offered, rule: String, hops: u8) -> Target {
+    let sheds = planted("redirect-sheds-its-slots");
     Target {
         party: from.party.clone(),
         host: contact.host,
         port: contact.port,
         transport: contact.transport,
-        slots: from.slots.clone(),
+        slots: if sheds { Vec::new() } else { from.slots.clone() },
         is_failover: from.is_failover,
         registered: None,
         redirected: Some(Box::new(Redirected { server: from.uri.clone(), rule, hops })),

@@ -1,5 +1,6 @@
 //! I-14, of callees: one that repeats its answer, since the ACK was lost or went out too early, gets another
-//! (RFC 3261 §13.2.2.4).
+//! (RFC 3261 §13.2.2.4); and so does one that repeats its refusal while its call lives on elsewhere (§17.1.1.2), though
+//! the node that heard it first was lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,11 @@ fn stands(state: &State, number: u32, call_id: &str) -> bool {
         Phase::Answered { confirm, .. } => *confirm.egress.dialog.call_id == *call_id,
         Phase::Ringing { .. } => false,
     })
+}
+
+/// Whether a copy of the state has the call, whatever has become of it.
+fn lives(state: &State, number: u32) -> bool {
+    record_of(state, number).is_some()
 }
 
 impl Acknowledged {
@@ -62,12 +68,15 @@ impl Invariant for Acknowledged {
                 self.is_acknowledged(&letter);
                 None
             }
-            (Start::Response(200..300), "INVITE") if is_callee(sent.from.ip()) => {
+            (Start::Response(status @ 200..), "INVITE") if is_callee(sent.from.ip()) => {
                 let waited = self.repeats(sent.at, &letter)?;
                 let number = letter.number?;
                 let exempt = self.effects.is_forged(number) || self.effects.adoption(number).is_some();
                 let stands = |node: &node::NodeHandle| {
-                    node.cluster().read(|state| stands(state, number, letter.call_id))
+                    node.cluster().read(|state| match status {
+                        ..300 => stands(state, number, letter.call_id),
+                        _ => lives(state, number),
+                    })
                 };
                 (!exempt && sent.nodes.iter().all(|node| node.is_ready() && stands(node))).then(|| {
                     let ms = waited.as_millis();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::redirects::whom_and_where;
 use super::{Invariant, Sent};
 use crate::fault::Effects;
 use crate::letter::{Letter, Start};
@@ -15,8 +16,9 @@ use crate::plan::{is_callee, is_caller, node_at};
 pub struct OneFinal {
     effects: Arc<Effects>,
     finals: BTreeMap<(String, u32), (u16, String)>,
-    /// The Call-IDs under which each callee was invited, by call.
-    asked: BTreeMap<(u32, IpAddr), Vec<String>>,
+    /// The Call-IDs under which each callee was invited, by call; a gateway's target that others send calls to as well is
+    /// invited once for each (I-25).
+    asked: BTreeMap<(u32, IpAddr, String), Vec<String>>,
 }
 
 impl OneFinal {
@@ -39,8 +41,8 @@ impl OneFinal {
         differs.then(|| format!("answered {first} with tag {tag}, then {status} with tag {}", letter.to_tag))
     }
 
-    fn invited(&mut self, number: u32, callee: IpAddr, letter: &Letter<'_>) -> Option<String> {
-        let asked = self.asked.entry((number, callee)).or_default();
+    fn invited(&mut self, number: u32, callee: IpAddr, why: String, letter: &Letter<'_>) -> Option<String> {
+        let asked = self.asked.entry((number, callee, why)).or_default();
         if !asked.iter().any(|known| known == letter.call_id) {
             asked.push(letter.call_id.to_owned());
         }
@@ -67,7 +69,9 @@ impl Invariant for OneFinal {
                 self.answered(&letter, status, alone || self.effects.is_harmed(number))
             }
             (None, Start::Request("INVITE")) if is_callee(sent.to.ip()) && letter.to_tag.is_empty() => {
-                self.invited(number, sent.to.ip(), &letter)
+                let why = whom_and_where(sent.bytes).filter(|(whom, uri)| whom != uri);
+                let why = why.map_or(String::new(), |(whom, uri)| format!("{uri} for {whom}"));
+                self.invited(number, sent.to.ip(), why, &letter)
             }
             _ => None,
         };
@@ -95,8 +99,8 @@ mod tests {
         assert_eq!(finals.answered(&letter("47e828406197047e"), 503, false), None);
         assert_eq!(finals.answered(&letter("0000030000000002i1"), 200, false), None);
         let callee = IpAddr::from([10, 0, 2, 1]);
-        assert_eq!(finals.invited(1, callee, &letter("")), None);
-        assert_eq!(finals.invited(1, callee, &letter("")), None);
-        assert!(finals.invited(1, callee, &Letter { call_id: "d", ..letter("") }).is_some());
+        assert_eq!(finals.invited(1, callee, String::new(), &letter("")), None);
+        assert_eq!(finals.invited(1, callee, String::new(), &letter("")), None);
+        assert!(finals.invited(1, callee, String::new(), &Letter { call_id: "d", ..letter("") }).is_some());
     }
 }

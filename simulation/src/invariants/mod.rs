@@ -19,6 +19,7 @@ mod limits;
 mod minority;
 mod offers;
 mod promises;
+mod redirects;
 mod refusals;
 mod rehomed;
 mod sequence;
@@ -66,6 +67,7 @@ pub use limits::Limits;
 pub use minority::MuteMinority;
 pub use offers::OneOffer;
 pub use promises::judge;
+pub use redirects::Redirected;
 pub use refusals::NoFalseRefusal;
 pub use rehomed::Rehomed;
 pub use sequence::Sequence;
@@ -298,6 +300,7 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(DrainedIsEmpty::default()),
         Box::new(OneLeader::default()),
         Box::new(OnDisks::new(plan)),
+        Box::new(Redirected::new(plan, effects.clone())),
         Box::new(OneInterface::new(world.guards.clone())),
         Box::new(Understood),
     ]

@@ -100,15 +100,8 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                     || judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
-            // Its probe crossed the other end's BYE.
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "INVITE" }) => {
-                story.ends().any(|other| {
-                    other
-                        .ended
-                        .as_ref()
-                        .is_some_and(|(ended, _)| ended.since(*at).max(at.since(*ended)) < CROSSES)
-                        && !std::ptr::eq(other, end)
-                })
+                is_after_the_other(end, *at, story, judged)
             }
             Outcome::HungUp | Outcome::TimedOut(_) | Outcome::Broken(_) => false,
         };
@@ -165,11 +158,6 @@ fn has_refused(end: &End) -> bool {
     matches!(outcome(end), Some(Outcome::TimedOut("ACK of a refusal") | Outcome::Declined))
 }
 
-/// How long the ACK of a refusal may be on its way.
-fn grace(end: &End) -> Duration {
-    if has_refused(end) { Duration::from_millis(20) } else { Duration::ZERO }
-}
-
 fn outcome(end: &End) -> Option<&Outcome> {
     end.ended.as_ref().map(|(_, outcome)| outcome)
 }
@@ -219,6 +207,17 @@ fn is_refused_a_stream(end: &End, ended: Instant, judged: &Judged<'_>) -> bool {
     (caller || callee) && judged.effects.any_took_none(end.began, ended)
 }
 
+/// Whether a probe crossed the other end's BYE; or it came after that, and the node that owed this end a BYE, for which it
+/// waited for an ACK (RFC 3261 §15), was lost.
+fn is_after_the_other(end: &End, at: Instant, story: &Story, judged: &Judged<'_>) -> bool {
+    let others = story.ends().filter(|other| !std::ptr::eq(*other, end));
+    let mut ended = others.filter_map(|other| other.ended.as_ref()).map(|(ended, _)| *ended);
+    ended.any(|ended| {
+        let crossed = ended.since(at).max(at.since(ended)) < CROSSES;
+        crossed || ended < at && judged.effects.any_took_none(ended, at) && is_disturbed(story, judged)
+    })
+}
+
 /// Whether ACK and BYE left together, since the caller had given up meanwhile, and came the other way round; or the ACK
 /// came due while its node had no lease, and the callee's next copy of its answer was too late to ask for it.
 fn is_crossed(end: &End, story: &Story, judged: &Judged<'_>) -> bool {
@@ -258,16 +257,16 @@ fn is_held_back(judged: &Judged<'_>) -> bool {
 
 /// Two callees that ring, or talk, at the same time.
 fn two_rings(story: &Story) -> Option<(&End, &End)> {
-    let ended = |end: &End| end.ended.as_ref().map(|(at, _)| *at);
+    // A callee rings no more once it has refused, or has sent the call elsewhere: the ACK of that may be long in coming,
+    // where its node was lost.
+    let ended = |end: &End| end.refused.or(end.ended.as_ref().map(|(at, _)| *at));
     let mut pairs =
         story.callees.iter().enumerate().flat_map(|(place, first)| {
             story.callees.iter().skip(place + 1).map(move |second| (first, second))
         });
     pairs.find(|(first, second)| {
-        // A callee has done with it when it refuses; its end is when that is acknowledged. The ACK of a refusal and the
-        // next INVITE leave together.
-        let over = ended(first).is_some_and(|at| at <= second.began + JITTER.max(grace(first)));
-        let unborn = ended(second).is_some_and(|at| at <= first.began + JITTER.max(grace(second)));
+        let over = ended(first).is_some_and(|at| at <= second.began + JITTER);
+        let unborn = ended(second).is_some_and(|at| at <= first.began + JITTER);
         !over && !unborn
     })
 }

@@ -4,7 +4,7 @@
 use super::Plant;
 
 /// All of them, by what they break: promises, homes and leases, replication, limits, records, dialogs.
-pub static PLANTS: [Plant; 58] = [
+pub static PLANTS: [Plant; 65] = [
     plant("answer-before-commit", "the caller hears 200 before the answer is committed", "I-9", 1),
     plant("ack-before-commit", "the callee's 2xx is acknowledged before the answer is committed", "I-9", 1),
     plant("trying-before-admission", "the caller hears 100 before its call is admitted", "I-9", 1),
@@ -168,6 +168,18 @@ pub static PLANTS: [Plant; 58] = [
         "OpenSIPS/opensips#3343, timer H",
         12,
     ),
+    plant("redirect-trusted-by-name", "a trusted name in a 302 is called wherever it leads", "I-25", 10),
+    plant(
+        "redirect-trusted-by-its-ending",
+        "a name in a 302 is trusted if it ends as a trusted one does",
+        "I-25",
+        10,
+    ),
+    plant("redirect-hops-uncounted", "nobody counts how often a call is sent on", "I-25", 49),
+    plant("redirect-loop-unnoticed", "a call is sent on to where it has been", "I-25", 10),
+    plant("redirect-after-ringing", "a redirect is followed though its caller hears ringing", "I-26", 38),
+    plant("redirect-sheds-its-slots", "a call that is sent on gives its gateway's slot back", "I-25", 10),
+    plant("redirect-forgotten", "a successor does not know where a redirect led", "I-25", 10),
 ];
 
 const fn plant(name: &'static str, what: &'static str, lesson: &'static str, seed: u64) -> Plant {

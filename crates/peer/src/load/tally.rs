@@ -101,7 +101,7 @@ impl Tally {
                 }
             }
             (_, Event::Offered) => self.report.received += 1,
-            (Side::Callee, Event::Progress(_)) => {}
+            (Side::Callee, Event::Progress(_)) | (_, Event::Refused) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use machine::museum::planted;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
@@ -70,6 +71,9 @@ impl HostPattern {
             (HostPattern::Network(network), Host::Ip(ip)) => network.contains(ip),
             (HostPattern::Domain(domain), Host::Name(name)) => {
                 let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                if planted("redirect-trusted-by-its-ending") {
+                    return bare(name).ends_with(&bare(domain));
+                }
                 bare(domain) == bare(name)
             }
             _ => false,
