@@ -47,7 +47,7 @@ impl Redirects {
 
     /// What gateways allow: the callees' network, and names of which one leads elsewhere.
     pub fn settings(&self) -> Redirect {
-        let read = |text: &str| HostPattern::parse(text).unwrap_or_else(|| panic!("{text} is a pattern"));
+        let read = |text: &str| HostPattern::parse(text).expect("a pattern of hosts");
         let mut trusted = vec![read("10.0.2.0/24"), read(&rebound())];
         trusted.extend((0..CALLEES_MAX).flat_map(|place| [read(&name_of(place)), read(&mixed(place))]));
         Redirect {
