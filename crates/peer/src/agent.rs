@@ -166,6 +166,12 @@ impl Agent {
         Some(slot.as_ref()?.machine.called())
     }
 
+    /// What To says to this callee, for as long as it is remembered: the number, where it is called by its Contact.
+    pub fn to(&self, callee: CallRef) -> Option<&str> {
+        let slot = self.callees.get(callee.number as usize).filter(|_| callee.side == Side::Callee)?;
+        Some(slot.as_ref()?.machine.to())
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -84,8 +84,11 @@ impl Callee {
             cseq_remote: Some(invite.cseq.0),
             flow,
         };
+        let mut session = Session::new(local, call, dialog, audio);
+        (session.challenges_bye, session.challenges_reinvite) =
+            (plan.challenges_bye, plan.challenges_reinvite);
         Callee {
-            session: Session::new(local, call, dialog, audio),
+            session,
             plan,
             state: State::Ringing,
             timers: Timers::default(),
@@ -113,6 +116,11 @@ impl Callee {
             Start::Request(_, uri) => user_of(uri),
             Start::Response(_) => "",
         }
+    }
+
+    /// What To says.
+    pub fn to(&self) -> &str {
+        &self.invite.to
     }
 
     /// The branch and Call-ID by which retransmissions of the INVITE and its CANCEL are found.

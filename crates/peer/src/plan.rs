@@ -55,6 +55,10 @@ pub struct CalleePlan {
     pub answers_late: bool,
     /// Send the caller elsewhere instead of answering or refusing.
     pub redirect: Option<Moved>,
+    /// Answer the far side's BYE with 407, for a realm that is nobody's (RFC 3261 §22.3).
+    pub challenges_bye: bool,
+    /// The same, of its re-INVITEs.
+    pub challenges_reinvite: bool,
 }
 
 /// Where a callee sends its caller (RFC 3261 §21.3.3).
@@ -102,6 +106,10 @@ pub struct Mix {
     /// Where to: each such call draws one of these lists of Contacts. `{user}` stands for whoever was called, `{turn}` for
     /// how many such turns the call has taken, this included.
     pub contacts: Vec<String>,
+    /// The fraction of callees that challenge by 407: half of them the INVITE, half of them the BYE.
+    pub challenges: f64,
+    /// The fraction of callees that challenge re-INVITEs.
+    pub challenges_reinvite: f64,
 }
 
 impl Default for Mix {
@@ -123,6 +131,8 @@ impl Default for Mix {
             callee_ends: 0.0,
             redirect: 0.0,
             contacts: Vec::new(),
+            challenges: 0.0,
+            challenges_reinvite: 0.0,
         }
     }
 }
@@ -160,13 +170,23 @@ impl Mix {
             hang_up_after: chance(rng, self.glare).then_some(self.hold),
             answers_late: chance(rng, self.answer_late),
             redirect: None,
+            challenges_bye: false,
+            challenges_reinvite: self.challenges_reinvite > 0.0 && chance(rng, self.challenges_reinvite),
         };
         // Drawn only where it is wanted, so that runs without it stay what they were.
         let ends = self.callee_ends > 0.0 && chance(rng, self.callee_ends);
         let spread = u64::try_from(self.hold_spread.as_nanos()).unwrap_or(u64::MAX).max(1);
         let ends = ends.then(|| self.hold + Duration::from_nanos(rng.below(spread)));
         let redirect = self.moved(rng);
-        CalleePlan { hang_up_after: plan.hang_up_after.or(ends), redirect, ..plan }
+        let challenges = self.challenges > 0.0 && chance(rng, self.challenges);
+        let challenges_invite = challenges && chance(rng, 0.5);
+        CalleePlan {
+            hang_up_after: plan.hang_up_after.or(ends),
+            refuse: plan.refuse.or(challenges_invite.then_some(407)),
+            challenges_bye: challenges && !challenges_invite,
+            redirect,
+            ..plan
+        }
     }
 
     /// Draws whether, and where to, the next caller is sent; where none ever is, nothing is drawn.
@@ -215,5 +235,23 @@ mod tests {
         assert_eq!(share(&mut rng, 1.0), 10_000);
         let third = share(&mut rng, 0.3);
         assert!((2_800..3_200).contains(&third), "{third}");
+    }
+
+    #[test]
+    fn who_challenges_does_so_once_and_nothing_is_drawn_where_nobody_does() {
+        let mix = Mix { challenges: 1.0, challenges_reinvite: 1.0, ..Mix::default() };
+        let mut rng = Rng::from_u64(7);
+        let plans: Vec<CalleePlan> = (0..100).map(|_| mix.callee(&mut rng)).collect();
+        // Each by the INVITE or by the BYE, and by every re-INVITE.
+        assert!(plans.iter().all(|plan| (plan.refuse == Some(407)) != plan.challenges_bye));
+        assert!(
+            plans.iter().any(|plan| plan.challenges_bye) && plans.iter().any(|plan| plan.refuse.is_some())
+        );
+        assert!(plans.iter().all(|plan| plan.challenges_reinvite));
+        // Three fractions are drawn of each callee that does not: refusals, glare, late answers.
+        let (mut rng, mut other) = (Rng::from_u64(7), Rng::from_u64(7));
+        assert_eq!(Mix::default().callee(&mut rng), CalleePlan::default());
+        (0..3).for_each(|_| drop(chance(&mut other, 0.0)));
+        assert_eq!(rng.next_u64(), other.next_u64());
     }
 }

@@ -67,6 +67,10 @@ pub(crate) struct Session {
     pub(crate) answer: Option<Pending>,
     /// Our 2xx carried the offer, so its ACK must bring the answer.
     pub(crate) offered_late: bool,
+    /// The far side's BYE is answered by 407.
+    pub(crate) challenges_bye: bool,
+    /// Its re-INVITEs are.
+    pub(crate) challenges_reinvite: bool,
     /// The last request's branch and what we answered.
     last: Option<(String, Bytes)>,
     /// The last ACK of a 2xx, by CSeq.
@@ -88,6 +92,8 @@ impl Session {
             request: None,
             answer: None,
             offered_late: false,
+            challenges_bye: false,
+            challenges_reinvite: false,
             last: None,
             ack: None,
             sdp_version: 0,
@@ -272,7 +278,9 @@ impl Session {
         match method {
             Method::Bye => {
                 self.answer = None;
-                self.respond(request, flow, 200, None);
+                // Challenged or not: who sends BYE has left the session (RFC 3261 §15.1.1).
+                let status = if self.challenges_bye { 407 } else { 200 };
+                self.respond(request, flow, status, None);
                 return Happened::ByeReceived;
             }
             Method::Invite => self.on_reinvite(now, request, flow),
@@ -386,12 +394,18 @@ impl Session {
         Happened::Acknowledged
     }
 
+    fn refuse_reinvite(&mut self, now: Instant, request: &Message, flow: Flow, status: u16) {
+        let bytes = self.respond(request, flow, status, None);
+        self.answer = Some(Pending::response(now, &self.local, status, request.cseq.0, bytes, flow));
+    }
+
     fn on_reinvite(&mut self, now: Instant, request: &Message, flow: Flow) {
         // RFC 3261 §14.2: our own re-INVITE is under way.
         if self.request.as_ref().is_some_and(|pending| pending.method == Method::Invite) {
-            let bytes = self.respond(request, flow, 491, None);
-            self.answer = Some(Pending::response(now, &self.local, 491, request.cseq.0, bytes, flow));
-            return;
+            return self.refuse_reinvite(now, request, flow, 491);
+        }
+        if self.challenges_reinvite {
+            return self.refuse_reinvite(now, request, flow, 407);
         }
         match &request.contact {
             Some(target) => self.dialog.target.clone_from(target),

@@ -83,6 +83,9 @@ pub fn respond(
     push(&mut out, &["\r\nCall-ID: ", &request.call_id, "\r\nCSeq: "]);
     push_number(&mut out, u64::from(request.cseq.0));
     push(&mut out, &[" ", request.cseq.1.as_str(), "\r\n"]);
+    if status == 407 {
+        push(&mut out, &[CHALLENGE]);
+    }
     finish(&mut out, contact, sdp);
     out.into()
 }
@@ -136,6 +139,7 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
@@ -150,6 +154,10 @@ fn reason(status: u16) -> &'static str {
         _ => "Refused",
     }
 }
+
+/// What a 407 must say (RFC 3261 §22.3): a challenge that nobody can answer.
+const CHALLENGE: &str =
+    "Proxy-Authenticate: Digest realm=\"elsewhere.example\", nonce=\"4f\", algorithm=MD5, qop=\"auth\"\r\n";
 
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
 
@@ -199,5 +207,13 @@ mod tests {
             "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/UDP 192.0.2.1:5070;rport;branch=z9hG4bK1\r\n\
              From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=t\r\nCall-ID: c\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
         );
+        // RFC 3261 §22.3: a 407 says what it wants, and nothing else does.
+        let challenge = respond(&message, 407, "t", None, None);
+        let challenge = std::str::from_utf8(&challenge).expect("text");
+        assert!(
+            challenge.contains("\r\nProxy-Authenticate: Digest realm=\"elsewhere.example\", "),
+            "{challenge}"
+        );
+        assert!(!std::str::from_utf8(&response).expect("text").contains("Authenticate"));
     }
 }
