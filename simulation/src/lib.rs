@@ -3,6 +3,7 @@
 //!
 //! Nothing but tests and xtask uses this crate.
 
+pub mod accounts;
 mod branches;
 mod disk;
 mod entropy;

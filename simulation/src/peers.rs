@@ -235,7 +235,10 @@ fn note(society: &Society, address: SocketAddr, agent: &Agent, numbers: &[u32], 
 fn number_of(agent: &Agent, call: CallRef, placed: &[u32]) -> Option<u32> {
     match call.side {
         Side::Caller => placed.get(call.number as usize).copied(),
-        Side::Callee => agent.called(call).and_then(|called| number_in(called.as_bytes())),
+        // Who is called where it is registered is told the number by To.
+        Side::Callee => {
+            [agent.called(call), agent.to(call)].into_iter().flatten().find_map(|it| number_in(it.as_bytes()))
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use peer::Mix;
 use trunk::settings::Probe;
 use trunk::{Gateway, Name, Resource, SipTarget, Trunk};
 
+use crate::accounts;
 use crate::fault::{self, Fault, Kind};
 use crate::names;
 use crate::redirects;
-use crate::variety::Variety;
+use crate::variety::{Homes, Variety};
 
 /// What a run sets out to do.
 #[derive(Clone, Debug)]
@@ -113,6 +114,7 @@ impl Plan {
             planned.limit = 1_000;
         }
         planned.place(&mut rng, if busy { BUSY } else { 1 });
+        planned.take_desk();
         planned.homes = planned.variety.floating(homes);
         planned.cut(cut);
         planned
@@ -149,12 +151,30 @@ impl Plan {
         self.calls.truncate(cut.calls.unwrap_or(usize::MAX));
     }
 
+    /// The PBX that registers is a callee like others, behind those that gateways lead to.
+    fn take_desk(&mut self) {
+        let has_desk = self.variety.accounts.is_some_and(|accounts| accounts.desk);
+        let mix = self.callees.first().filter(|_| has_desk).cloned();
+        self.callees.extend(mix);
+    }
+
+    /// The place of the PBX that registers among callees, if there is one.
+    pub fn desk(&self) -> Option<usize> {
+        self.variety.accounts.filter(|accounts| accounts.desk)?;
+        self.callees.len().checked_sub(1)
+    }
+
     /// Peers take the ways that the variety says, beyond those that were drawn for each.
     fn take_ways(&mut self, glare: f64) {
-        let Variety { callees_end, holds, .. } = self.variety;
+        let Variety { homes, callees_end, holds, accounts, .. } = self.variety;
         let callee_ends = if callees_end && glare == 0.0 { 0.5 } else { 0.0 };
         for mix in self.callers.iter_mut().chain(&mut self.callees) {
             (mix.callee_ends, mix.holds) = (callee_ends, if holds { 0.7 } else { 0.0 });
+            let challenges = accounts.is_some_and(|it| it.challenges);
+            mix.challenges = if challenges { 0.4 } else { 0.0 };
+            // Where nodes' own addresses are called, a re-INVITE says where a call lives now: that is not refused.
+            let refuses = challenges && homes == Homes::Floating;
+            mix.challenges_reinvite = if refuses { 0.3 } else { 0.0 };
         }
     }
 
@@ -263,15 +283,23 @@ impl Plan {
                 carrier.settings.redirect = redirects.settings();
             }
             carrier.targets = vec![SipTarget::parse(&format!("sip:{host}{over}")).expect("a target")];
+            if self.variety.accounts.is_some_and(|it| it.at_callees) {
+                carrier.accounts = vec![accounts::given(&accounts::at_callee(place))];
+            }
             Resource::Gateway(Box::new(carrier))
         };
         let carriers = (0..self.gateways()).map(carrier);
-        [Resource::Trunk(Box::new(pbx))].into_iter().chain(carriers).collect()
+        let more = self.variety.accounts.map(|it| accounts::resources(self, &it)).unwrap_or_default();
+        let all = [Resource::Trunk(Box::new(pbx))].into_iter().chain(carriers).chain(more);
+        // As the node that is told keeps them.
+        let seal = auth::Seal::new(&SECRET);
+        all.map(|it| it.with_passwords_kept(DOMAIN, &seal)).collect()
     }
 
     /// How many callees are targets of gateways: the first ones.
     pub fn gateways(&self) -> usize {
-        self.callees.len() - self.variety.redirects.map_or(0, |it| usize::from(it.beyond))
+        let beyond = self.variety.redirects.map_or(0, |it| usize::from(it.beyond));
+        self.desk().unwrap_or(self.callees.len() - beyond)
     }
 
     /// The host of a callee, as gateways call it.
@@ -311,6 +339,11 @@ fn mix(rng: &mut Rng, glare: f64) -> Mix {
 fn host(subnet: u8, host: u8) -> IpAddr {
     [10, 0, subnet, host].into()
 }
+
+/// The cluster's key.
+pub const SECRET: [u8; 16] = [7; 16];
+/// The nodes' domain, which is their realm.
+pub const DOMAIN: &str = "sim.example";
 
 /// How often carriers are asked by OPTIONS: often enough that some go down amid their troubles.
 const PROBES: Duration = Duration::from_secs(4);

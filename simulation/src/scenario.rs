@@ -12,10 +12,11 @@ use node::{ClusterConfig, NodeConfig};
 use trunk::Name;
 use trunk::settings::PortRange;
 
+use crate::accounts::{self, Settled};
 use crate::branches::Branches;
 use crate::fault::{Kind, Site, perform};
 use crate::healing::ails;
-use crate::invariants::{Oracle, View, Violation, all, judge, number_of, talk};
+use crate::invariants::{Oracle, View, Violation, all, judge, number_of, of_accounts, talk};
 use crate::letter::Letter;
 use crate::members::Members;
 use crate::peers::{Peer, Society, Wish, live};
@@ -117,17 +118,24 @@ pub(crate) fn config(plan: &Plan, id: u64) -> NodeConfig {
         region: None,
     };
     NodeConfig {
-        domain: "sim.example".into(),
+        domain: plan::DOMAIN.into(),
         media: plan::node(id),
         floating: (0..plan.homes).map(home).collect(),
-        cluster: Some(ClusterConfig { peers, detect: DETECT, keeps: false, secret: Secret::new([7; 16]) }),
+        cluster: Some(ClusterConfig {
+            peers,
+            detect: DETECT,
+            keeps: false,
+            secret: Secret::new(plan::SECRET),
+        }),
         supports: APPLY_VERSION - u32::from(plan.old),
         ..NodeConfig::new(NodeId(id), &format!("n{id}"), listen)
     }
 }
 
-fn oracle(plan: &Plan, world: &World) -> Arc<Oracle> {
-    let oracle = Arc::new(Oracle::new(all(plan, DETECT, world), world.trace.clone()));
+fn oracle(plan: &Plan, world: &World, settled: Option<&Settled>) -> Arc<Oracle> {
+    let mut invariants = all(plan, DETECT, world);
+    invariants.extend(settled.into_iter().flat_map(|settled| of_accounts(plan, settled, world)));
+    let oracle = Arc::new(Oracle::new(invariants, world.trace.clone()));
     let (watch, ways) = (oracle.clone(), Mutex::new(Ways::new(world.effects.clone())));
     world.wire.watch(Arc::new(move |at, life, way, bytes| {
         watch.sent(at, life, way, bytes);
@@ -144,10 +152,10 @@ fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {
         let calls = plan.calls.iter().filter(|call| call.caller == place).copied().collect();
         (plan::caller(place), plan.variety.is_caller_over_tcp(place), mix, calls)
     });
-    let callees =
-        plan.callees.iter().enumerate().map(|(place, mix)| {
-            (plan::callee(place), plan.variety.is_callee_over_tcp(place), mix, Vec::new())
-        });
+    let callees = plan.callees.iter().enumerate().map(|(place, mix)| {
+        let tcp = plan.variety.is_callee_over_tcp(place) && plan.desk() != Some(place);
+        (plan::callee(place), tcp, mix, Vec::new())
+    });
     let peers = callers.chain(callees).map(|(at, tcp, mix, calls)| {
         let transport = if tcp { peer::Transport::Tcp } else { peer::Transport::Udp };
         Peer { at, transport, mix: mix.clone(), rng: rng(), calls }
@@ -158,7 +166,8 @@ fn society(plan: &Plan, world: &mut World) -> Vec<Peer> {
 async fn play(plan: &Plan, lines: bool) -> Run {
     let floats: Vec<_> = (0..plan.homes).filter(|_| plan.guarded).map(plan::home).collect();
     let mut world = World::guarded(plan.seed, lines, floats);
-    let oracle = oracle(plan, &world);
+    let settled = accounts::settle(plan, &world);
+    let oracle = oracle(plan, &world, settled.as_ref());
     let drift = |id: u64| plan.faults.iter().filter(move |it| it.who == crate::fault::Who::Node(id));
     let ppm = |id: u64| drift(id).find(|it| it.kind == Kind::ClockDrift).map_or(0, |it| it.amount);
     let links = |id: u64| std::net::SocketAddr::new(plan::node(id), 7000);
@@ -235,6 +244,9 @@ async fn tell(site: &mut Site<'_>, society: &Society, figures: &mut Figures) {
     }
     if site.plan.variety.homes != Homes::Floating {
         site.pass(site.plan.calm + SETTLE).await;
+    }
+    if let Some(accounts) = &site.plan.variety.accounts {
+        site.pass(accounts::settled(site.plan, accounts) + REGISTERED).await;
     }
     if let Some(air) = &society.air {
         site.pass(clock.now() + TALK).await;
@@ -322,6 +334,8 @@ const HEALS: &str = "liveness: all is well 30 s after faults have stopped";
 const HEAL_MAX: Duration = Duration::from_secs(30);
 /// A refusal that nobody acknowledges is repeated for 64·T1, and CDRs are written after it.
 const LINGER_MAX: Duration = Duration::from_secs(45);
+/// How long accounts are seen to be registered.
+const REGISTERED: Duration = Duration::from_secs(3);
 /// How long ends speak before it is asked whether they hear each other.
 const TALK: Duration = Duration::from_millis(2_500);
 /// How long peers of adopted calls take to hear where they live now.

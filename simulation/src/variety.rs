@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use machine::Rng;
 use trunk::settings::{Media, Reinvite};
 
+use crate::accounts::Accounts;
 use crate::plan;
 use crate::redirects::Redirects;
 
@@ -40,6 +41,8 @@ pub struct Variety {
     pub tcp: u8,
     /// Whether, and how, callees send calls elsewhere.
     pub redirects: Option<Redirects>,
+    /// A registrar, accounts and a stranger, if there are any.
+    pub accounts: Option<Accounts>,
 }
 
 impl Variety {
@@ -58,16 +61,10 @@ impl Variety {
         // Who is on hold hears nothing: that is no fault of the media's.
         let holds = rng.below(2) == 0 && !media;
         let tcp = if rng.below(4) == 0 { rng.below(256) as u8 } else { 0 };
-        Variety {
-            homes,
-            trunk_forbids,
-            gateways_forbid,
-            media,
-            callees_end,
-            holds,
-            tcp,
-            redirects: Redirects::of(seed),
-        }
+        let redirects = Redirects::of(seed);
+        // One of the two at a time: both stand at the end of the callees.
+        let accounts = if redirects.is_none() { Accounts::of(seed) } else { None };
+        Variety { homes, trunk_forbids, gateways_forbid, media, callees_end, holds, tcp, redirects, accounts }
     }
 
     /// The plainest sort.
@@ -81,6 +78,7 @@ impl Variety {
             holds: false,
             tcp: 0,
             redirects: None,
+            accounts: None,
         }
     }
 
@@ -145,7 +143,7 @@ impl fmt::Display for Variety {
         if let Some(Redirects { beyond, max_hops, share }) = self.redirects {
             write!(f, ", {share} % of calls are redirected, {beyond} callees beyond, {max_hops} hops")?;
         }
-        Ok(())
+        self.accounts.map_or(Ok(()), |accounts| write!(f, ", {accounts}"))
     }
 }
 

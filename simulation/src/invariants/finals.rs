@@ -1,7 +1,7 @@
 //! I-13: a request that comes again gets the same final answer, from whichever node, and never a second call
 //! (RFC 3261 §17.2.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,12 +19,14 @@ pub struct OneFinal {
     /// The Call-IDs under which each callee was invited, by call; a gateway's target that others send calls to as well is
     /// invited once for each (I-25).
     asked: BTreeMap<(u32, IpAddr, String), Vec<String>>,
+    /// The Call-IDs under which each callee has challenged: it is asked once more, with an answer.
+    challenged: BTreeMap<(u32, IpAddr), BTreeSet<String>>,
 }
 
 impl OneFinal {
     /// Calls whose bytes the network has changed are left alone.
     pub fn new(effects: Arc<Effects>) -> OneFinal {
-        OneFinal { effects, finals: BTreeMap::new(), asked: BTreeMap::new() }
+        OneFinal { effects, finals: BTreeMap::new(), asked: BTreeMap::new(), challenged: BTreeMap::new() }
     }
 
     /// `refusable`: who refuses may refuse twice.
@@ -46,7 +48,8 @@ impl OneFinal {
         if !asked.iter().any(|known| known == letter.call_id) {
             asked.push(letter.call_id.to_owned());
         }
-        (asked.len() > 1).then(|| format!("{callee} was invited as {}", asked.join(" and ")))
+        let challenged = self.challenged.get(&(number, callee)).map_or(0, BTreeSet::len);
+        (asked.len() > 1 + challenged).then(|| format!("{callee} was invited as {}", asked.join(" and ")))
     }
 }
 
@@ -61,8 +64,15 @@ impl Invariant for OneFinal {
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
-        let letter = sent.letter.filter(|_| sent.life.node() != 0)?;
+        let letter = sent.letter?;
         let number = letter.number.filter(|number| !self.effects.is_forged(*number))?;
+        if sent.life.node() == 0 {
+            if letter.is_final_to_invite() == Some(407) {
+                let ids = self.challenged.entry((number, sent.from.ip())).or_default();
+                ids.insert(letter.call_id.to_owned());
+            }
+            return None;
+        }
         let found = match (letter.is_final_to_invite(), letter.start) {
             (Some(status), _) if is_caller(sent.to.ip()) => {
                 let alone = node_at(sent.from.ip()).is_some() && status >= 300;

@@ -3,8 +3,10 @@
 
 mod acknowledged;
 mod billing;
+mod bindings;
 mod cdrs;
 mod claimants;
+mod credentials;
 mod digests;
 mod drained;
 mod durable;
@@ -21,10 +23,12 @@ mod offers;
 mod promises;
 mod redirects;
 mod refusals;
+mod registrants;
 mod rehomed;
 mod sequence;
 mod slots;
 mod speakers;
+mod strangers;
 pub mod talk;
 mod versions;
 mod windows;
@@ -41,6 +45,8 @@ use cluster::State;
 use machine::Instant;
 use node::NodeHandle;
 
+use crate::accounts::{self, Settled};
+use crate::fault::Kind;
 use crate::frames::Links;
 use crate::letter::{Letter, number_in};
 use crate::life::Life;
@@ -51,8 +57,10 @@ use crate::world::World;
 
 pub use acknowledged::Acknowledged;
 pub use billing::NoNegativeBill;
+pub use bindings::Bound;
 pub use cdrs::OneCdrPerCall;
 pub use claimants::OneClaimant;
+pub use credentials::NoLeak;
 pub use digests::EqualDigests;
 pub use drained::DrainedIsEmpty;
 pub use durable::OnDisks;
@@ -69,10 +77,12 @@ pub use offers::OneOffer;
 pub use promises::judge;
 pub use redirects::Redirected;
 pub use refusals::NoFalseRefusal;
+pub use registrants::{Forged, OneRegistrant, Registered};
 pub use rehomed::Rehomed;
 pub use sequence::Sequence;
 pub use slots::Slots;
 pub use speakers::OneSpeaker;
+pub use strangers::DeafToStrangers;
 pub use versions::Understood;
 pub use windows::CountedOnce;
 pub use written::CdrsWritten;
@@ -304,4 +314,20 @@ pub fn all(plan: &Plan, detect: Duration, world: &World) -> Vec<Box<dyn Invarian
         Box::new(OneInterface::new(world.guards.clone())),
         Box::new(Understood),
     ]
+}
+
+/// What is watched beside in a world with accounts.
+pub fn of_accounts(plan: &Plan, settled: &Settled, world: &World) -> Vec<Box<dyn Invariant>> {
+    let Settled { accounts, registrar, desk } = settled;
+    let effects = world.effects.clone();
+    let forged = Forged(Box::new(move || effects.counts().contains_key(&Kind::Corruption)));
+    let from = accounts::settled(plan, accounts);
+    let mut all: Vec<Box<dyn Invariant>> = vec![
+        Box::new(OneRegistrant::default()),
+        Box::new(Registered::new(registrar.clone(), *accounts, from, forged)),
+        Box::new(NoLeak::new(plan, accounts)),
+        Box::new(DeafToStrangers),
+    ];
+    all.extend(desk.iter().map(|desk| Box::new(Bound::new(desk.clone())) as Box<dyn Invariant>));
+    all
 }

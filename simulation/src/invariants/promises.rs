@@ -100,6 +100,7 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
                     || judged.effects.any_took_none(end.began, *at) && is_disturbed(story, judged)
             }
             Outcome::HungUp if lost || is_held_back(judged) => true,
+            Outcome::Broken(violation) if is_challenge(violation, judged) => true,
             Outcome::Broken(Violation::UnexpectedResponse { status: 481, method: "INVITE" }) => {
                 is_after_the_other(end, *at, story, judged)
             }
@@ -114,6 +115,12 @@ fn of_story(story: &Story, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
         }
     }
     found
+}
+
+/// Whether a re-INVITE was challenged by a far end that does so: nobody may answer that (I-35).
+fn is_challenge(violation: &Violation, judged: &Judged<'_>) -> bool {
+    *violation == Violation::UnexpectedResponse { status: 407, method: "INVITE" }
+        && judged.plan.variety.accounts.is_some_and(|accounts| accounts.challenges)
 }
 
 /// Whether a fault was under way while a call was.
