@@ -58,6 +58,11 @@ impl Bindings {
         });
     }
 
+    /// Forgets those that a node has heard: a planted bug's.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        self.retain(|_, binding| binding.node != node);
+    }
+
     /// Whether the digest is that of its bindings.
     pub(super) fn is_consistent(&self) -> bool {
         self.digest == self.bound.iter().map(|(key, it)| digest(key, it)).fold(0, u64::wrapping_add)

@@ -142,6 +142,9 @@ impl State {
             self.set_node(id, Some(node));
             deltas.push(Delta::Evicted(id));
             self.orphan_homes(id, deltas);
+            if planted("bindings-die-with-their-node") {
+                self.bindings.lose(id);
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::Plant;
 
 /// All of them, by what they break: promises, homes and leases, replication, limits, records, dialogs.
-pub static PLANTS: [Plant; 65] = [
+pub static PLANTS: [Plant; 71] = [
     plant("answer-before-commit", "the caller hears 200 before the answer is committed", "I-9", 1),
     plant("ack-before-commit", "the callee's 2xx is acknowledged before the answer is committed", "I-9", 1),
     plant("trying-before-admission", "the caller hears 100 before its call is admitted", "I-9", 1),
@@ -180,6 +180,27 @@ pub static PLANTS: [Plant; 65] = [
     plant("redirect-after-ringing", "a redirect is followed though its caller hears ringing", "I-26", 38),
     plant("redirect-sheds-its-slots", "a call that is sent on gives its gateway's slot back", "I-25", 10),
     plant("redirect-forgotten", "a successor does not know where a redirect led", "I-25", 10),
+    plant("everyone-registers", "every node registers each account, whoever has claimed it", "I-23", 9),
+    plant(
+        "register-without-backoff",
+        "a REGISTER that failed is sent again at once",
+        "I-23, RFC 5626 section 4.5",
+        97,
+    ),
+    plant(
+        "any-realm-answered",
+        "a registrar's challenge is answered whatever its realm",
+        "I-35, digest leak",
+        9,
+    ),
+    plant("claim-outlives-its-home", "what a dead node registered is registered by nobody", "I-22", 23),
+    plant(
+        "bindings-die-with-their-node",
+        "a binding is lost with the node that heard the REGISTER",
+        "I-8",
+        19,
+    ),
+    plant("stranger-answered", "a source that nobody knows hears an answer", "I-36", 9),
 ];
 
 const fn plant(name: &'static str, what: &'static str, lesson: &'static str, seed: u64) -> Plant {
