@@ -251,7 +251,9 @@ mod tests {
         // Three fractions are drawn of each callee that does not: refusals, glare, late answers.
         let (mut rng, mut other) = (Rng::from_u64(7), Rng::from_u64(7));
         assert_eq!(Mix::default().callee(&mut rng), CalleePlan::default());
-        (0..3).for_each(|_| drop(chance(&mut other, 0.0)));
+        for _ in 0..3 {
+            chance(&mut other, 0.0);
+        }
         assert_eq!(rng.next_u64(), other.next_u64());
     }
 }
