@@ -292,9 +292,7 @@ impl Invariant for Redirected {
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<String> {
         let node = sent.life.node();
-        // In worlds with accounts their registrar stands there: nobody is sent on to it.
-        let is_invite = sent.bytes.starts_with(b"INVITE");
-        if node != 0 && is_invite && plan::is_stranger(sent.to.ip()) {
+        if node != 0 && plan::is_stranger(sent.to.ip()) {
             let first = head(sent.bytes).lines().next().unwrap_or("something");
             return Some(format!("node {node} says {first} to a stranger, {}", sent.to));
         }
