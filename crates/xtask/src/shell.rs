@@ -71,19 +71,6 @@ impl Run {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// As [`Run::run`], but what the command prints is printed when it has ended: for one beside another.
-    ///
-    /// # Errors
-    /// When it can't be started or ends with anything but 0.
-    pub fn run_held(&self) -> Result<(), Failure> {
-        let mut command = self.command();
-        let output = command.stdin(Stdio::null()).output().map_err(|error| self.unstarted(error))?;
-        println!("   $ {}", self.line());
-        print!("{}", String::from_utf8_lossy(&output.stdout));
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        self.judge(output.status)
-    }
-
     /// The command as the standard library knows it.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -85,21 +85,13 @@ fn simulation() -> Result<(), Failure> {
     tests_of("ladders").run()
 }
 
-/// Scenarios against the binary that stage `build` left. Most wait more than they work: two of them share the machine with
-/// one of those that want an address that there is only one of. Those that load the machine have it to themselves.
+/// Scenarios against the binary that stage `build` left. Those that load the machine, or use an address that there is
+/// only one of, have it to themselves; the others mostly wait, so two of them share it.
 fn scenarios(length: Length) -> Result<(), Failure> {
     let run = |threads: &str| scenario_run(length).args(["--test-threads", threads]);
     let apart = ONE_ADDRESS.iter().chain(&ALONE).flat_map(|name| ["--skip", name]);
-    let (most, one_address) = (run("2").args(apart), run("1").args(ONE_ADDRESS));
-    match length {
-        Length::Test => std::thread::scope(|scope| {
-            let held = scope.spawn(|| one_address.run_held());
-            let most = most.run();
-            most.and(held.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?,
-        Length::Prove => most.run().and_then(|()| one_address.run())?,
-    }
-    run("1").args(ALONE).run()
+    run("2").args(apart).run()?;
+    run("1").args(ONE_ADDRESS.iter().chain(&ALONE)).run()
 }
 
 fn scenario_run(length: Length) -> Run {
