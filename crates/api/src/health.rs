@@ -4,7 +4,8 @@ use cluster::State;
 use serde_json::{Value, json};
 use trunk::{Resource, SipTarget, TargetSpec};
 
-/// Each target of a resource that has some, and where accounts of a trunk are registered: `up`, `down` since when, or `unwatched` where nobody asks.
+/// Each target of a resource that has some, and where accounts of a trunk are registered: `up`, `down` since when, or
+/// `unwatched` where nobody asks.
 pub(crate) fn of(state: &State, resource: &Resource) -> Value {
     let targets: Vec<SipTarget> = match resource {
         Resource::Gateway(it) => it.targets.clone(),
