@@ -1,6 +1,7 @@
 //! The suite: the same stages for `test` (what continuous integration runs) and `prove` (full lengths).
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::shell::{self, Failure, PROFILE, Run};
 use crate::stages::Stages;
@@ -78,11 +79,33 @@ fn doc_tests() -> Result<(), Failure> {
     workspace_test().args(["--doc"]).run()
 }
 
-/// Whole nodes in virtual time, and the crates' tests from outside.
+/// Whole nodes in virtual time, and the crates' tests from outside. Ladders run the same nodes.
 fn simulation() -> Result<(), Failure> {
-    workspace_test().args(["--exclude", "tests", "--test", "*"]).run()?;
-    // Ladders run the same nodes.
-    tests_of("ladders").run()
+    let names = outside_tests()?;
+    let chosen = names.iter().map(String::as_str).chain(["ladders"]).flat_map(|name| ["--test", name]);
+    workspace_test().args(chosen).run()
+}
+
+/// The names of all crates' tests from outside but those of `tests`. Not `--exclude`: that is another selection of packages.
+fn outside_tests() -> Result<BTreeSet<String>, Failure> {
+    let root = shell::root();
+    let crates = entries(&root.join("crates"))?;
+    let mut names = BTreeSet::new();
+    for home in crates.into_iter().chain([root.join("cluster"), root.join("simulation")]) {
+        let folder = home.join("tests");
+        let files = if folder.is_dir() { entries(&folder)? } else { Vec::new() };
+        let tests = files
+            .iter()
+            .filter(|it| it.extension().is_some_and(|it| it == "rs") || it.join("main.rs").is_file());
+        names.extend(tests.filter_map(|it| Some(it.file_stem()?.to_string_lossy().into_owned())));
+    }
+    Ok(names)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error| Failure::File { path: folder.to_owned(), error };
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
 }
 
 /// Scenarios against the binary that stage `build` left. Those that load the machine, or use an address that there is
@@ -129,6 +152,16 @@ mod tests {
         let only = ["corpus".to_owned()];
         assert!(stages(Length::Prove, None).select(&only, &[]).is_err());
         assert!(stages(Length::Prove, Some("/nowhere".into())).select(&only, &[]).is_ok());
+    }
+
+    #[test]
+    fn tests_from_outside_are_found_by_their_files_and_those_of_the_process_are_not_among_them() {
+        let names = outside_tests().expect("the repository can be read");
+        for name in ["three_nodes", "suite", "http", "t30_redirect"] {
+            assert!(names.contains(name), "{names:?}");
+        }
+        // What a test has beside itself is no test.
+        assert!(!names.contains("scenarios") && !names.contains("support"), "{names:?}");
     }
 
     #[test]

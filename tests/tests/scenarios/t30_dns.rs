@@ -54,6 +54,19 @@ fn resources(node: &Node) -> String {
     )
 }
 
+/// A node that asks a name server of these records.
+fn asking(records: impl FnOnce(&Node) -> String) -> (Node, NameServer) {
+    let mut node = Node::new();
+    let dns: SocketAddr = (node.place().address(DNS), 5353).into();
+    let file = node.default_node_file();
+    node.write_node_file(
+        &file.replace("domain = \"banyan.test\"", &format!("domain = \"banyan.test\"\ndns = [\"{dns}\"]")),
+    );
+    let server = NameServer::start(dns, "carrier.test", &records(&node));
+    node.start();
+    (node, server)
+}
+
 /// So many calls to a number; each must be answered.
 fn call(node: &Node, calls: u32, number: &str) {
     let mut caller = Sipp::caller(node.dir(), "uac", peer(node, CALLER), node.sip(), Transport::Udp)
@@ -66,14 +79,7 @@ fn call(node: &Node, calls: u32, number: &str) {
 /// FR30: order, priority, weight, a dead host, a host that moves, a name server that dies.
 #[test]
 fn fr30_a_call_goes_where_dns_says_and_past_hosts_that_are_dead() {
-    let mut node = Node::new();
-    let dns: SocketAddr = (node.place().address(DNS), 5353).into();
-    let file = node.default_node_file();
-    node.write_node_file(
-        &file.replace("domain = \"banyan.test\"", &format!("domain = \"banyan.test\"\ndns = [\"{dns}\"]")),
-    );
-    let mut server = NameServer::start(dns, "carrier.test", &zone(&node, HOSTS[0]));
-    node.start();
+    let (node, mut server) = asking(|node| zone(node, HOSTS[0]));
     node.apply(&resources(&node));
     let mut hosts: Vec<Running> =
         HOSTS.map(|host| Sipp::callee(node.dir(), "uas", peer(&node, host), Transport::Udp).start()).into();
@@ -117,15 +123,8 @@ fn fr30_a_call_goes_where_dns_says_and_past_hosts_that_are_dead() {
 /// whoever it led to last.
 #[test]
 fn ex15_a_trunk_that_is_known_by_name_moves_with_it() {
-    let mut node = Node::new();
-    let dns: SocketAddr = (node.place().address(DNS), 5353).into();
-    let file = node.default_node_file();
-    node.write_node_file(
-        &file.replace("domain = \"banyan.test\"", &format!("domain = \"banyan.test\"\ndns = [\"{dns}\"]")),
-    );
     let leads_to = |at: SocketAddr| format!("office {} A {}\n", TTL.as_secs(), at.ip());
-    let mut server = NameServer::start(dns, "carrier.test", &leads_to(peer(&node, CALLER)));
-    node.start();
+    let (node, mut server) = asking(|node| leads_to(peer(node, CALLER)));
     let known = format!("networks = [\"{}/32\"]", peer(&node, CALLER).ip());
     let resources = resources(&node);
     assert!(resources.contains(&known));
