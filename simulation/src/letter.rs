@@ -80,6 +80,23 @@ impl Letter<'_> {
     }
 }
 
+/// A message's lines up to its body.
+pub fn head(bytes: &[u8]) -> &str {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
+    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The values of all lines of a name, in order.
+pub fn headers<'a>(bytes: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = head(bytes).split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+    lines.filter(move |(it, _)| it.trim_end().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// The value of the first line of a name.
+pub fn header<'a>(bytes: &'a [u8], name: &'a str) -> Option<&'a str> {
+    headers(bytes, name).next()
+}
+
 /// The length of the first message in what a stream brings, if it is whole: its Content-Length says where it ends
 /// (RFC 3261 §18.3). What comes before a message, or is none, is a piece of its own.
 pub fn first_letter(bytes: &[u8]) -> Option<usize> {

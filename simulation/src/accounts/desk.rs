@@ -9,8 +9,9 @@ use bytes::Bytes;
 use env::Clock as _;
 use machine::{Instant, Rng};
 
-use super::text::{field, header, response};
+use super::text::{field, response};
 use super::{DESK, password};
+use crate::letter::header;
 use crate::life::Life;
 use crate::network::{Wire, lock};
 use crate::time::VirtualClock;

@@ -19,7 +19,7 @@ use trunk::{Account, Gateway, Name, Number, Resource, Secret, SipTarget, TargetS
 pub use desk::Desk;
 pub use registrar::{Kept, Registrar};
 pub use stranger::NUMBER as STRANGERS_NUMBER;
-pub use text::{field, header, headers};
+pub use text::field;
 
 use crate::letter::PREFIX;
 use crate::plan::{self, FIRST, Plan};

@@ -9,8 +9,9 @@ use std::time::Duration;
 use env::Clock as _;
 use machine::{Instant, Rng};
 
-use super::text::{answer, field, header, headers, response};
+use super::text::{answer, field, response};
 use super::{Accounts, ELSEWHERE, REALM, Trouble, password};
+use crate::letter::{header, headers};
 use crate::life::Life;
 use crate::network::{Wire, lock};
 use crate::time::VirtualClock;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Invariant, Sent};
-use crate::accounts::{self, Accounts, CANARY, REALM, field, headers};
+use crate::accounts::{self, Accounts, CANARY, REALM, field};
+use crate::letter::headers;
 use crate::plan::{self, Plan};
 
 /// I-35 on the wire.

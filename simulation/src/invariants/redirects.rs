@@ -15,7 +15,7 @@ use trunk::Party;
 
 use super::{Invariant, Sent, View, number_of};
 use crate::fault::Effects;
-use crate::letter::{Letter, Start};
+use crate::letter::{Letter, Start, head, header};
 use crate::plan::{self, Plan, is_callee, is_caller};
 use crate::redirects::{Fate, fate};
 
@@ -71,28 +71,18 @@ struct Invite<'a> {
     knows: bool,
 }
 
-fn head(bytes: &[u8]) -> &str {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
-    bytes.get(..end).and_then(|head| std::str::from_utf8(head).ok()).unwrap_or_default()
-}
-
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 fn uri_in(value: &str) -> Option<&str> {
     value.split_once('<')?.1.split('>').next()
 }
 
 /// The URI in To, and that of the request: where both differ, a redirect led there.
 pub(crate) fn whom_and_where(bytes: &[u8]) -> Option<(&str, &str)> {
-    let head = head(bytes);
-    Some((uri_in(field(head, "To")?)?, head.split(' ').nth(1)?))
+    Some((uri_in(header(bytes, "To")?)?, head(bytes).split(' ').nth(1)?))
 }
 
 /// The URIs of the Contacts of a 3xx, best first.
 fn contacts(bytes: &[u8]) -> Vec<String> {
-    let list = field(head(bytes), "Contact").unwrap_or_default();
+    let list = header(bytes, "Contact").unwrap_or_default();
     let mut contacts: Vec<(f64, &str)> = list
         .split(", ")
         .filter_map(|one| {

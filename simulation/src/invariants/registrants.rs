@@ -11,8 +11,8 @@ use node::NodeHandle;
 use trunk::Name;
 
 use super::{Invariant, Sent, View};
-use crate::accounts::{self, Accounts, GATEWAY, Registrar, header};
-use crate::letter::{Letter, Start};
+use crate::accounts::{self, Accounts, GATEWAY, Registrar};
+use crate::letter::{Letter, Start, header};
 
 /// I-23 on the wire. A series of REGISTERs (one Call-ID) is what one node makes for as long as a registration is its own.
 #[derive(Debug, Default)]
